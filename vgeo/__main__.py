@@ -1,0 +1,5 @@
+"""`python -m vgeo` is the command `vgeo`."""
+
+from vgeo.cli import main
+
+main()

@@ -1,0 +1,145 @@
+"""The `vgeo` command: registers the subcommands, and turns whatever happens into one line and an exit code."""
+
+import errno
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, NoReturn
+
+import typer
+from typer._click.exceptions import ClickException  # Typer vendors Click since 0.26 and re-exports no base class
+
+from vgeo import __version__, errors, logs
+from vgeo.errors import VgeoError
+
+COMMANDS = {
+    "Pipeline": (
+        "extract-frames",
+        "precompute-features",
+        "build-gallery",
+        "train",
+        "localize",
+        "score-trajectory",
+    ),
+    "Help": ("demo", "methods", "doctor"),
+}
+
+app = typer.Typer(
+    name="vgeo",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Begin with: vgeo demo",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"vgeo {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def vgeo(
+    verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="Say more; -vv shows tracebacks.")] = 0,
+    quiet: Annotated[int, typer.Option("--quiet", "-q", count=True, help="Say less; -qq only errors.")] = 0,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and leave.")
+    ] = False,
+) -> None:
+    """Say where a video was filmed.
+
+    Stages read and write standard files and chain: in a folder with clips/, the bare commands
+    follow each other. Data goes to stdout, everything else to stderr, and - is a stream.
+    """
+    logs.configure(verbose - quiet)
+
+
+def register(application: typer.Typer) -> None:
+    """Add every subcommand; each module imports only typer and the standard library."""
+    for panel, names in COMMANDS.items():
+        for name in names:
+            module = importlib.import_module(f"vgeo.commands.{name.replace('-', '_')}")
+            function = getattr(module, name.replace("-", "_"))
+            target = function if isinstance(function, typer.Typer) else None
+            if target is not None:
+                application.add_typer(target, name=name, rich_help_panel=panel)
+            else:
+                epilog = f"Example: {module.EXAMPLE}"
+                application.command(name, epilog=epilog, rich_help_panel=panel, no_args_is_help=False)(function)
+
+
+register(app)
+
+
+def main() -> NoReturn:
+    """Entry point of the console script."""
+    code = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        code = errors.BROKEN_PIPE
+        _silence_stdout()
+    sys.exit(code)
+
+
+def run(args: Sequence[str]) -> int:
+    """Run one command line and return its exit code. Nothing but the chosen data is printed on stdout."""
+    command = typer.main.get_command(app)
+    if "_VGEO_COMPLETE" in os.environ:
+        command.main(list(args), prog_name="vgeo")
+    args = hoist_verbosity(args)
+    try:
+        with command.make_context("vgeo", list(args)) as context:
+            command.invoke(context)
+        return errors.OK
+    except typer.Exit as stop:
+        return int(stop.exit_code)
+    except ClickException as error:
+        usage = getattr(error, "ctx", None)
+        hint = f"; see '{usage.command_path} --help'" if usage is not None else ""
+        return _fail(f"{error.format_message().rstrip('.')}{hint}", errors.USAGE)
+    except VgeoError as error:
+        return _fail(str(error), error.exit_code, error, args)
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail("interrupted; run the same command again to go on", errors.INTERRUPTED)
+    except BrokenPipeError:
+        _silence_stdout()
+        return errors.BROKEN_PIPE
+    except OSError as error:
+        code = errors.IO_ERROR if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO) else errors.INTERNAL
+        return _fail(f"{error.filename or 'input or output'}: {error.strerror or error}", code, error, args)
+    except Exception as error:
+        return _fail(
+            f"internal error, {type(error).__name__}: {error}; run again with -vv for the traceback and report it",
+            errors.INTERNAL,
+            error,
+            args,
+        )
+
+
+def hoist_verbosity(args: Sequence[str]) -> list[str]:
+    """Move -v, -q and their kin in front, so that they work after a subcommand as well."""
+    end = list(args).index("--") if "--" in args else len(args)
+    flags = {"-v", "-vv", "-vvv", "-q", "-qq", "--verbose", "--quiet"}
+    moved = [arg for arg in args[:end] if arg in flags]
+    return moved + [arg for i, arg in enumerate(args) if i >= end or arg not in flags]
+
+
+def _fail(message: str, code: int, error: BaseException | None = None, args: Sequence[str] = ()) -> int:
+    if error is not None and sum(arg.count("v") for arg in args if arg in ("-v", "-vv", "-vvv")) > 1:
+        import traceback
+
+        traceback.print_exception(error, file=sys.stderr)
+    print(f"vgeo: {message}", file=sys.stderr)
+    return code
+
+
+def _silence_stdout() -> None:
+    """The reader has gone: keep the interpreter's own flush at exit from complaining."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""Every option that two or more commands share, declared once, with its help text and its reading."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from vgeo import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vgeo.records import Outcome
+
+INPUTS = "Input"
+OUTPUT = "Output"
+SAMPLING = "Sampling"
+MODEL = "Model"
+RUN = "Run"
+
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.", rich_help_panel=OUTPUT)]
+Report = Annotated[
+    Path | None,
+    typer.Option(
+        "--report", help="Write one JSON line for every input: done, skipped or failed.", rich_help_panel=OUTPUT
+    ),
+]
+FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first input that fails.", rich_help_panel=RUN)]
+Device = Annotated[
+    str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.", rich_help_panel=RUN, show_default=True)
+]
+Precision = Annotated[
+    str, typer.Option("--precision", help="auto (bf16 where it is fast), fp32 or bf16.", rich_help_panel=RUN)
+]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.", rich_help_panel=RUN)]
+Offline = Annotated[
+    bool, typer.Option("--offline", help="Never touch the network: local files and caches only.", rich_help_panel=RUN)
+]
+Workers = Annotated[
+    int, typer.Option("--workers", min=0, help="Decoder processes; 0 decodes in this one.", rich_help_panel=RUN)
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="A setting, key=value; may be repeated.", metavar="KEY=VALUE", rich_help_panel=MODEL),
+]
+Config = Annotated[
+    Path | None, typer.Option("--config", help="A TOML file of settings; --set wins over it.", rich_help_panel=MODEL)
+]
+
+
+def complete_methods(incomplete: str) -> list[str]:
+    """Names of methods, for the shell."""
+    from vgeo import methods
+
+    return [name for name in methods.names() if name.startswith(incomplete)]
+
+
+def complete_encoders(incomplete: str) -> list[str]:
+    """Names of encoders, for the shell."""
+    from vgeo import encoders
+
+    return [name for name in encoders.names() if name.startswith(incomplete)]
+
+
+Encoders = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--encoder",
+        "-e",
+        help="Frozen encoder: gist, clip, dinov2, siglip, torchvision:MODEL; may be repeated.",
+        autocompletion=complete_encoders,
+        rich_help_panel=MODEL,
+    ),
+]
+Weights = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--weights",
+        metavar="[ENCODER=]PATH",
+        help="Local weights instead of the hub's: a file or folder, prefixed by the encoder where there are several.",
+        rich_help_panel=MODEL,
+    ),
+]
+
+# --- sampling: which moments of a clip (extract-frames, precompute-features and localize take the same) ---
+RateHz = Annotated[
+    float | None,
+    typer.Option(
+        "--rate-hz", min=0.0, help="Frames a second; 1 when nothing else is asked for.", rich_help_panel=SAMPLING
+    ),
+]
+EveryS = Annotated[
+    float | None, typer.Option("--every-s", min=0.0, help="One frame every so many seconds.", rich_help_panel=SAMPLING)
+]
+EveryM = Annotated[
+    float | None,
+    typer.Option(
+        "--every-m", min=0.0, help="One frame every so many metres travelled; needs a track.", rich_help_panel=SAMPLING
+    ),
+]
+Count = Annotated[
+    int | None,
+    typer.Option("--count", min=1, help="So many frames, spread uniformly over the clip.", rich_help_panel=SAMPLING),
+]
+Stride = Annotated[int | None, typer.Option("--stride", min=1, help="Every n-th frame.", rich_help_panel=SAMPLING)]
+StartS = Annotated[float, typer.Option("--start-s", min=0.0, help="Begin here.", rich_help_panel=SAMPLING)]
+EndS = Annotated[
+    float | None,
+    typer.Option("--end-s", min=0.0, help="End here; the clip's end if not given.", rich_help_panel=SAMPLING),
+]
+TrackFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--track",
+        help="Positions: GPX, CSV, GeoJSON, KML, DJI SRT. Else a sidecar of the same name, else telemetry.",
+        rich_help_panel=INPUTS,
+    ),
+]
+TimeOffsetS = Annotated[
+    float,
+    typer.Option("--time-offset-s", help="Add to the clip's time to get the track's time.", rich_help_panel=INPUTS),
+]
+MaxGapS = Annotated[
+    float,
+    typer.Option(
+        "--max-gap-s",
+        min=0.0,
+        help="No position for a frame further than this from the nearest fix.",
+        rich_help_panel=INPUTS,
+    ),
+]
+Decoder = Annotated[
+    str,
+    typer.Option(
+        "--decoder",
+        help="pyav goes by timestamps. decord is for comparison: it errs on HEVC, MPEG-TS, AVI and cut files.",
+        rich_help_panel=RUN,
+    ),
+]
+
+
+def finish(outcomes: "Sequence[Outcome]") -> NoReturn:
+    """End a batch command: 0 when nothing failed, a lone input's own code, else 3 with a line that counts."""
+    import logging
+
+    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+    if not failed:
+        raise typer.Exit(errors.OK)
+    if len(outcomes) == 1:
+        raise typer.Exit(failed[0].exit_code)
+    logging.getLogger("vgeo").warning("%d of %d inputs failed", len(failed), len(outcomes))
+    raise typer.Exit(errors.SOME_FAILED)

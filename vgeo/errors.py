@@ -1,0 +1,75 @@
+"""What can go wrong, as a user meets it: one line that says what, where and the next step, and an exit code.
+
+Stages and formats raise these; `cli.py` turns them into text once. The codes are those of sysexits.h where
+it has one.
+"""
+
+from typing import ClassVar
+
+OK = 0
+USAGE = 2
+SOME_FAILED = 3  # finished, but some inputs of the batch failed
+BAD_DATA = 65
+NO_INPUT = 66
+UNAVAILABLE = 69  # a model, package or codec is missing
+INTERNAL = 70
+CANNOT_CREATE = 73
+IO_ERROR = 74  # disk full and other I/O
+BUSY = 75
+CONFIG = 78
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+
+class VgeoError(Exception):
+    """Base of every error that a user can cause or mend."""
+
+    exit_code: ClassVar[int] = INTERNAL
+
+
+class UsageError(VgeoError):
+    """The command's words do not fit together."""
+
+    exit_code = USAGE
+
+
+class FormatError(VgeoError):
+    """A file is there but its content is damaged, hostile or not what it claims."""
+
+    exit_code = BAD_DATA
+
+
+class InputError(VgeoError):
+    """There is no such input, or nothing usable in it."""
+
+    exit_code = NO_INPUT
+
+
+class MissingModelError(VgeoError):
+    """Weights, a package or a codec are not here; the message names the command that brings them."""
+
+    exit_code = UNAVAILABLE
+
+
+class OutputError(VgeoError):
+    """The output cannot be created: it exists, or the folder cannot be written."""
+
+    exit_code = CANNOT_CREATE
+
+
+class DiskError(VgeoError):
+    """Reading or writing failed underneath: disk full, quota, file-size limit."""
+
+    exit_code = IO_ERROR
+
+
+class BusyError(VgeoError):
+    """Another process works on the same output."""
+
+    exit_code = BUSY
+
+
+class SettingError(VgeoError):
+    """A setting is unknown, has the wrong type, or differs from what a file was made with."""
+
+    exit_code = CONFIG

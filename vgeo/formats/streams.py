@@ -1,0 +1,154 @@
+"""Reading and writing whole files: `-` is a stream, an output under its final name is complete.
+
+Everything that vgeo writes goes through `atomic_write` (a file) or `write_output` (a file or stdout): the bytes
+are written beside the target, flushed to disk and renamed, so a kill leaves either the old file or the new one.
+"""
+
+import errno
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any, cast
+
+from vgeo.errors import DiskError, FormatError, InputError, OutputError
+
+STDIO = "-"
+
+
+def is_stdio(path: str | os.PathLike[str]) -> bool:
+    """True for `-`."""
+    return os.fspath(path) == STDIO
+
+
+def read_bytes(path: str | os.PathLike[str], limit_bytes: int = 2**31) -> bytes:
+    """Return a file's content, or stdin's for `-`; refuse more than `limit_bytes`.
+
+    Raises InputError if there is no such file, FormatError if it is too large to be what is expected.
+    """
+    if is_stdio(path):
+        data = sys.stdin.buffer.read(limit_bytes + 1)
+    else:
+        try:
+            with open(path, "rb") as file:
+                data = file.read(limit_bytes + 1)
+        except FileNotFoundError as error:
+            raise InputError(f"{path}: no such file") from error
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    if len(data) > limit_bytes:
+        raise FormatError(f"{path}: more than {limit_bytes / 1e6:.0f} MB, too large for a file of this kind")
+    return data
+
+
+def read_text(path: str | os.PathLike[str], limit_bytes: int = 2**31) -> str:
+    """Return a file's text (UTF-8, with or without a byte order mark). Raises FormatError for other encodings."""
+    try:
+        return read_bytes(path, limit_bytes).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{path}: not UTF-8 text (byte {error.start})") from error
+
+
+def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> None:
+    """Raise OutputError if `path` exists and may not be replaced, or its folder cannot hold it. Call before working."""
+    if is_stdio(path):
+        return
+    target = Path(path)
+    if target.is_dir():
+        raise OutputError(f"{target}: is a folder; give a file name")
+    if target.exists() and not overwrite:
+        raise OutputError(f"{target}: exists; use --overwrite to replace it or --out for another name")
+    make_folder(target.parent)
+    if not os.access(target.parent, os.W_OK):
+        raise OutputError(f"{target.parent}: cannot be written; choose another folder with --out")
+
+
+def make_folder(path: str | os.PathLike[str]) -> Path:
+    """Create a folder and its parents. Raises OutputError."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be created ({error.strerror})") from error
+    return Path(path)
+
+
+@contextmanager
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """Yield a binary file that becomes `path` when the block ends without an error, and vanishes otherwise.
+
+    Replaces an existing file: callers that must not, call `check_output` first. Raises DiskError or OutputError.
+    """
+    target = Path(path)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{target.name[:80]}.", suffix=".partial", dir=target.parent)
+    except OSError as error:
+        raise OutputError(f"{target}: cannot be created ({error.strerror})") from error
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(target)
+        _sync_folder(target.parent)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+            raise DiskError(f"{target}: not written, {_strerror(error)}; nothing under that name changed") from error
+        raise OutputError(f"{target}: cannot be written ({_strerror(error)})") from error
+    finally:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+def write_output(path: str | os.PathLike[str], data: bytes | str) -> None:
+    """Write `data` to a file atomically, or to stdout for `-`."""
+    raw = data.encode() if isinstance(data, str) else data
+    if is_stdio(path):
+        sys.stdout.buffer.write(raw)
+        sys.stdout.buffer.flush()
+        return
+    with atomic_write(path) as file:
+        file.write(raw)
+
+
+def dump_json(value: Any, indent: int | None = None) -> str:
+    """JSON text ending in a newline; NaN and infinity are errors, never output."""
+    return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def parse_json(text: str, where: str | os.PathLike[str]) -> Any:
+    """Parse JSON text; refuse NaN and Infinity. Raises FormatError that names `where`."""
+
+    def refuse(name: str) -> None:
+        raise FormatError(f"{where}: holds {name}, which is not JSON")
+
+    try:
+        return json.loads(text, parse_constant=cast(Callable[[str], Any], refuse))
+    except json.JSONDecodeError as error:
+        raise FormatError(f"{where}: not JSON (line {error.lineno}, column {error.colno}: {error.msg})") from error
+    except RecursionError as error:
+        raise FormatError(f"{where}: nested too deeply to be data of this kind") from error
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def _strerror(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself durable; not every file system lets a folder be opened."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

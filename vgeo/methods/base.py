@@ -1,0 +1,98 @@
+"""The contract of a method. Read this, then copy the smallest file beside it to add your own.
+
+A method turns frames into queries and candidate places into keys; the stages do the rest: they read features, find
+the best keys, decode, train and store. A method never reads a file, prints, chooses a device or parses an option.
+
+Shapes: B clips, T frames, D feature width, G gallery entries, E embedding width.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clips:
+    """A batch of clips as features; clips shorter than T are padded, and `mask_BT` is False there."""
+
+    features: dict[str, Tensor]  # encoder -> [B, T, D]
+    mask_BT: Tensor  # bool, True where there is a frame
+    latlon_deg: Tensor | None = None  # [B, T, 2] float64; given in training
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Rows of a gallery: positions and, where the gallery was made of reference frames, their features."""
+
+    latlon_deg: Tensor  # [G, 2] float64
+    features: dict[str, Tensor] = field(default_factory=dict)  # encoder -> [G, D]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How one phase of training runs; a method derives it from its Config."""
+
+    epochs: int
+    batch_clips: int
+    clip_frames: int | None  # frames drawn from each clip; None: single frames of all clips are drawn, T = 1
+    learning_rate: float
+    decay_per_epoch: float
+    warmup_steps: int
+    weight_decay: float = 0.0
+
+
+class Method(nn.Module, ABC):
+    """Base of all methods. Each file ends in `METHOD = TheClass`."""
+
+    Config: ClassVar[type]  # frozen, slotted, keyword-only dataclass; default = the paper's, comment = its section
+    title: ClassVar[str]  # "GeoCLIP: clip-inspired alignment ..."
+    paper: ClassVar[str]  # authors, venue, year, arXiv number
+    needs: ClassVar[str] = "features"  # or "frames"
+    gives: ClassVar[str] = "track"  # or "place"
+    gallery_kind: ClassVar[str] = "points"  # or "features": points that carry their frames' features
+    phases: ClassVar[tuple[str, ...]] = ()  # names of training phases; none: nothing to train
+    license_note: ClassVar[str] = ""  # of the released weights, where there are any
+
+    config: Any
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.config = config
+
+    @property
+    @abstractmethod
+    def encoders(self) -> tuple[str, ...]:
+        """Names of the encoders whose features this instance reads; () when it takes what the gallery holds."""
+
+    @abstractmethod
+    def queries(self, clips: Clips) -> Tensor:
+        """Embed frames: [B, T, E], L2-normalised."""
+
+    @abstractmethod
+    def keys(self, places: Places) -> Tensor:
+        """Embed gallery rows: [G, E], L2-normalised."""
+
+    @property
+    def scale(self) -> float:
+        """Factor on cosine similarities before a softmax over the gallery turns them into probabilities."""
+        return 1.0
+
+    def recipe(self, phase: str) -> Recipe:
+        """The training recipe of a phase."""
+        raise KeyError(phase)
+
+    def loss(self, clips: Clips, phase: str, generator: torch.Generator) -> dict[str, Tensor]:
+        """Loss terms of a batch; "total" is what is minimised. All randomness comes from `generator`."""
+        raise KeyError(phase)
+
+    def trainable(self, phase: str) -> list[nn.Parameter]:
+        """Parameters that the phase optimises."""
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+    @classmethod
+    def debug_config(cls) -> Any:
+        """A configuration that is small enough for the contract test to train in seconds."""
+        return cls.Config()

@@ -1,0 +1,128 @@
+"""The records that cross layers: frozen, validated when made. Dictionaries do not cross layers.
+
+Shapes: T frames of a clip, K candidates a frame, G gallery entries. Positions are (lat, lon) in degrees.
+"""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vgeo.errors import FormatError
+
+Floats = NDArray[np.float64]
+
+
+def check_latlon(latlon_deg: NDArray[np.floating], what: str, allow_nan: bool = False) -> None:
+    """Raise FormatError unless positions [..., 2] are finite degrees (or NaN pairs, where allowed) on the Earth."""
+    if latlon_deg.ndim < 1 or latlon_deg.shape[-1] != 2:
+        raise FormatError(f"{what}: positions have shape {latlon_deg.shape}, expected [..., 2]")
+    lat, lon = latlon_deg[..., 0], latlon_deg[..., 1]
+    known = ~(np.isnan(lat) & np.isnan(lon)) if allow_nan else np.ones(lat.shape, bool)
+    bad = known & ~((np.abs(lat) <= 90) & (np.abs(lon) <= 360))
+    if bad.any():
+        first = int(np.flatnonzero(bad.ravel())[0])
+        pair = latlon_deg.reshape(-1, 2)[first]
+        hint = "; are latitude and longitude swapped?" if abs(pair[0]) > 90 and abs(pair[1]) <= 90 else ""
+        raise FormatError(f"{what}: position {first} is not on the Earth: lat {pair[0]}, lon {pair[1]}{hint}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Track:
+    """Where one clip's camera was (truth) or is said to have been (prediction), over time."""
+
+    video_id: str
+    latlon_deg: Floats  # [T, 2]
+    time_s: Floats | None = None  # [T] from the clip's start, non-decreasing; None when the file says nothing of time
+    start_utc: datetime | None = None  # absolute time of time_s == 0
+    frame_index: NDArray[np.int64] | None = None  # [T] frame numbers in the clip, where known
+
+    def __post_init__(self) -> None:
+        check_latlon(self.latlon_deg, f"track {self.video_id}")
+        if self.latlon_deg.ndim != 2:
+            raise FormatError(f"track {self.video_id}: positions have shape {self.latlon_deg.shape}, expected [T, 2]")
+        for name, values in (("time_s", self.time_s), ("frame_index", self.frame_index)):
+            if values is not None and len(values) != len(self.latlon_deg):
+                raise FormatError(
+                    f"track {self.video_id}: {len(values)} of {name} for {len(self.latlon_deg)} positions"
+                )
+        if self.time_s is not None:
+            if not np.isfinite(self.time_s).all():
+                raise FormatError(f"track {self.video_id}: a time is not finite")
+            if (np.diff(self.time_s) < 0).any():
+                raise FormatError(f"track {self.video_id}: times run backwards")
+        if self.start_utc is not None and self.start_utc.tzinfo is None:
+            raise FormatError(f"track {self.video_id}: start_utc has no time zone")
+
+    def __len__(self) -> int:
+        return len(self.latlon_deg)
+
+    def timestamps_utc(self) -> list[datetime] | None:
+        """Absolute times, where the clip has a clock."""
+        if self.start_utc is None or self.time_s is None:
+            return None
+        return [self.start_utc + timedelta(seconds=float(t)) for t in self.time_s]
+
+
+def format_utc(when: datetime) -> str:
+    """RFC 3339 in UTC with millisecond resolution: 2019-11-18T23:45:14.000Z."""
+    return when.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def parse_utc(text: str) -> datetime:
+    """Parse RFC 3339; a time without zone is taken as UTC. Raises FormatError."""
+    try:
+        when = datetime.fromisoformat(text.strip())
+    except ValueError as error:
+        raise FormatError(f"{text!r}: not an RFC 3339 time such as 2019-11-18T23:45:14Z") from error
+    return when if when.tzinfo else when.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Localization:
+    """What a method says of one clip: a place for each frame, how sure, and the runners-up."""
+
+    track: Track
+    method: str
+    confidence: Floats  # [T] in [0, 1]: share of the gallery-wide softmax that falls within 1 km of the position
+    radius_km: Floats  # [T] radius around the position that holds half of the gallery-wide softmax
+    candidates_deg: Floats  # [T, K, 2], best first
+    candidate_scores: Floats  # [T, K] probability in [0, 1], falling
+    places: tuple[str, ...] = ()  # [T] nearest place name; empty when not asked for
+    source: str = ""  # the file that was localized
+
+    def __post_init__(self) -> None:
+        n = len(self.track)
+        shapes = (self.confidence.shape, self.radius_km.shape, self.candidates_deg.shape[:1])
+        if any(shape != (n,) for shape in shapes) or self.candidates_deg.shape[:2] != self.candidate_scores.shape:
+            raise FormatError(f"localization of {self.track.video_id}: lengths differ")
+        if self.places and len(self.places) != n:
+            raise FormatError(f"localization of {self.track.video_id}: {len(self.places)} places for {n} frames")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameRecord:
+    """One line of frames.jsonl: a frame on disk, when it was taken and, where known, where."""
+
+    video_id: str
+    frame_index: int
+    time_s: float
+    path: str  # relative to the frames.jsonl that names it
+    timestamp_utc: str | None = None
+    lat_deg: float | None = None
+    lon_deg: float | None = None
+    labels: dict[str, str] = field(default_factory=dict)  # city, state, country, continent, split, ... of a data set
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one input of a batch; one line of --report."""
+
+    input: str
+    status: str  # "done", "skipped" (finished before) or "failed"
+    message: str = ""  # for a failure: what, where, next step; else remarks such as salvaged frames
+    exit_code: int = 0
+    frames: int = 0
+    declared_frames: int | None = None  # what the container claims
+    outputs: tuple[str, ...] = ()

@@ -1,0 +1,1 @@
+"""Tables, plots and maps for people."""

@@ -1,0 +1,1 @@
+"""The procedural world that the demo, the tests and the benchmarks run on."""
