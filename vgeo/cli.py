@@ -2,6 +2,7 @@
 
 import errno
 import importlib
+import inspect
 import os
 import sys
 from collections.abc import Sequence
@@ -42,32 +43,41 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def vgeo(
-    verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="Say more; -vv shows tracebacks.")] = 0,
-    quiet: Annotated[int, typer.Option("--quiet", "-q", count=True, help="Say less; -qq only errors.")] = 0,
+    verbose: Annotated[
+        int, typer.Option("--verbose", "-v", count=True, help="Say more; -vv shows tracebacks.", show_default=False)
+    ] = 0,
+    quiet: Annotated[
+        int, typer.Option("--quiet", "-q", count=True, help="Say less; -qq only errors.", show_default=False)
+    ] = 0,
     _version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and leave.")
     ] = False,
 ) -> None:
     """Say where a video was filmed.
 
-    Stages read and write standard files and chain: in a folder with clips/, the bare commands
-    follow each other. Data goes to stdout, everything else to stderr, and - is a stream.
+    Stages read and write standard files and chain: in a folder with clips/, the bare commands follow each other.
     """
     logs.configure(verbose - quiet)
+
+
+def reflow(docstring: str | None) -> str:
+    """A docstring as paragraphs of one line each: the terminal's width decides where lines break."""
+    paragraphs = inspect.cleandoc(docstring or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
 def register(application: typer.Typer) -> None:
     """Add every subcommand; each module imports only typer and the standard library."""
     for panel, names in COMMANDS.items():
         for name in names:
-            module = importlib.import_module(f"vgeo.commands.{name.replace('-', '_')}")
+            try:
+                module = importlib.import_module(f"vgeo.commands.{name.replace('-', '_')}")
+            except ModuleNotFoundError:
+                continue
             function = getattr(module, name.replace("-", "_"))
-            target = function if isinstance(function, typer.Typer) else None
-            if target is not None:
-                application.add_typer(target, name=name, rich_help_panel=panel)
-            else:
-                epilog = f"Example: {module.EXAMPLE}"
-                application.command(name, epilog=epilog, rich_help_panel=panel, no_args_is_help=False)(function)
+            application.command(
+                name, help=reflow(function.__doc__), epilog=f"Example: {module.EXAMPLE}", rich_help_panel=panel
+            )(function)
 
 
 register(app)
@@ -84,7 +94,7 @@ def main() -> NoReturn:
     sys.exit(code)
 
 
-def run(args: Sequence[str]) -> int:
+def run(args: Sequence[str]) -> int:  # noqa: PLR0911  # one return for each way that a run ends
     """Run one command line and return its exit code. Nothing but the chosen data is printed on stdout."""
     command = typer.main.get_command(app)
     if "_VGEO_COMPLETE" in os.environ:
@@ -97,6 +107,8 @@ def run(args: Sequence[str]) -> int:
     except typer.Exit as stop:
         return int(stop.exit_code)
     except ClickException as error:
+        if not error.format_message():  # bare `vgeo`: Typer has printed the help
+            return errors.USAGE
         usage = getattr(error, "ctx", None)
         hint = f"; see '{usage.command_path} --help'" if usage is not None else ""
         return _fail(f"{error.format_message().rstrip('.')}{hint}", errors.USAGE)

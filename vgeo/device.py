@@ -53,7 +53,7 @@ def choose(device: str = "auto", precision: str = "auto") -> Compute:
         raise SettingError(f"--device {device}: {torch.cuda.device_count()} CUDA devices here; use --device cpu")
     if precision not in ("auto", "fp32", "bf16"):
         raise SettingError(f"--precision {precision}: not one of auto, fp32, bf16")
-    fast_bf16 = torch.cuda.is_bf16_supported() if chosen.type == "cuda" else _cpu_has_fast_bf16()
+    fast_bf16 = torch.cuda.is_bf16_supported() if chosen.type == "cuda" else cpu_has_fast_bf16()
     use_bf16 = precision == "bf16" or (precision == "auto" and fast_bf16)
     return Compute(chosen, torch.bfloat16 if use_bf16 else torch.float32)
 
@@ -66,7 +66,7 @@ def announce(compute: Compute) -> None:
     log.info("device %s (%s), %s", compute.device, name, "bf16" if compute.mixed else "fp32")
 
 
-def _cpu_has_fast_bf16() -> bool:
+def cpu_has_fast_bf16() -> bool:
     """AMX or AVX512-BF16: without either, bf16 on a CPU is emulated and slower than fp32."""
     try:
         with open("/proc/cpuinfo") as file:
