@@ -1,0 +1,128 @@
+"""The command's manners: exit codes, one line for every error, clean streams."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import typer
+
+from vgeo import cli, errors
+from vgeo.cli import hoist_verbosity, reflow, run
+
+
+def vgeo(*args: str, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "vgeo", *args], capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]
+
+
+@pytest.fixture
+def raising(monkeypatch: pytest.MonkeyPatch):
+    """Make `vgeo doctor` raise a given error."""
+
+    def use(error: BaseException) -> None:
+        def examine() -> None:
+            raise error
+
+        monkeypatch.setattr("vgeo.stages.doctor.examine", examine)
+
+    return use
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.UsageError("a"), 2),
+        (errors.FormatError("a"), 65),
+        (errors.InputError("a"), 66),
+        (errors.MissingModelError("a"), 69),
+        (errors.OutputError("a"), 73),
+        (errors.DiskError("a"), 74),
+        (errors.BusyError("a"), 75),
+        (errors.SettingError("a"), 78),
+        (OSError(errno.ENOSPC, "No space left on device", "x.h5"), 74),
+        (ZeroDivisionError("a"), 70),
+        (KeyboardInterrupt(), 130),
+        (typer.Abort(), 130),
+        (typer.Exit(3), 3),
+    ],
+)
+def test_every_error_has_its_exit_code_and_one_line(error, code, raising, capfd) -> None:
+    raising(error)
+    assert run(["doctor"]) == code
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.count("\n") == (0 if isinstance(error, typer.Exit) else 1)
+    assert "Traceback" not in err
+
+
+def test_tracebacks_on_request(raising, capfd) -> None:
+    raising(errors.FormatError("x.gpx: no track"))
+    run(["doctor", "-vv"])
+    err = capfd.readouterr().err
+    assert "Traceback" in err
+    assert err.splitlines()[-1] == "vgeo: x.gpx: no track"
+
+
+def test_usage_errors_name_the_help(capfd) -> None:
+    assert run(["doctor", "--nope"]) == 2
+    assert "see 'vgeo doctor --help'" in capfd.readouterr().err
+    assert run(["docter"]) == 2
+    assert "doctor" in capfd.readouterr().err
+
+
+def test_version(capfd) -> None:
+    assert run(["--version"]) == 0
+    assert capfd.readouterr().out == f"vgeo {cli.__version__}\n"
+
+
+def test_verbosity_may_stand_anywhere() -> None:
+    assert hoist_verbosity(["doctor", "--json", "-vv"]) == ["-vv", "doctor", "--json"]
+    assert hoist_verbosity(["localize", "-q", "--", "-v"]) == ["-q", "localize", "--", "-v"]
+
+
+def test_reflow_joins_lines_of_a_paragraph() -> None:
+    assert reflow("One\n    two.\n\n    Three.") == "One two.\n\nThree."
+
+
+def test_no_escape_codes_in_a_pipe() -> None:
+    for args in (["--help"], ["doctor"], ["doctor", "--help"], ["methods"], ["nope"]):
+        done = vgeo(*args)
+        assert "\x1b" not in done.stdout + done.stderr, args
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {sys.executable} -m vgeo doctor | true"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode in (0, 141)  # 0 when the writer was faster than the reader's end
+    assert done.stderr == ""
+
+
+def test_interrupt_ends_with_130(tmp_path) -> None:
+    code = "import time, vgeo.stages.doctor as d\nd.examine = lambda: time.sleep(30)\nfrom vgeo.cli import main\nmain()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "doctor"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert err.startswith("vgeo: interrupted")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_protocol_answers(shell: str) -> None:
+    words = {"bash": {"COMP_WORDS": "vgeo doc", "COMP_CWORD": "1"}}.get(
+        shell, {"_TYPER_COMPLETE_ARGS": "vgeo doc", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+    )
+    done = vgeo(env={**os.environ, "_VGEO_COMPLETE": f"complete_{shell}", **words})
+    assert "doctor" in done.stdout
