@@ -1,0 +1,100 @@
+"""GeoCLIP's location encoder: positions on the Earth to embeddings (Vivanco Cepeda et al. 2023, section 3.1).
+
+Equal Earth projection, random Fourier features at several scales (sigmas), one MLP ("capsule") a scale, summed.
+The larger sigma, the finer the places it tells apart.
+
+Precision: at sigma 2^15 a phase reaches 1e5 cycles. In float32 both the projected position (1.2 m) and the phase
+(0.006 cycles) would be too coarse for a grid of 10 m, so projection and phases are float64, and only the fraction
+of a cycle becomes float32. Autocast reaches the MLPs, never the features.
+
+Shapes: N positions, F frequencies a sigma, W width of the hidden layers, E embedding width.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+# Equal Earth projection: Savric, Patterson and Jenny 2018, equation 5 and table 1.
+_A1, _A2, _A3, _A4 = 1.340264, -0.081106, 0.000893, 0.003796
+# GeoCLIP scales the projection so that 180 degrees of longitude on the equator lie at x = 1.
+_SCALE = 66.50336 / 180
+
+
+def equal_earth(latlon_deg: Tensor) -> Tensor:
+    """Project positions [..., 2] (lat, lon) to the plane [..., 2] (x, y), in float64; x spans [-1, 1]."""
+    lat, lon = torch.deg2rad(latlon_deg.double()).unbind(-1)
+    theta = torch.asin(math.sqrt(3) / 2 * torch.sin(lat))
+    t2 = theta * theta
+    t6 = t2**3
+    slope = 9 * _A4 * t2 * t6 + 7 * _A3 * t6 + 3 * _A2 * t2 + _A1
+    x = 2 * math.sqrt(3) * lon * torch.cos(theta) / (3 * slope)
+    y = theta * (_A4 * t2 * t6 + _A3 * t6 + _A2 * t2 + _A1)
+    return torch.stack([x, y], -1) * _SCALE
+
+
+class Capsule(nn.Module):
+    """Fourier features of one scale and the MLP over them."""
+
+    frequencies: Tensor  # [F, 2], fixed: drawn from N(0, sigma^2), or the released ones
+
+    def __init__(self, sigma: float, fourier: int, width: int, depth: int, dim: int, generator: torch.Generator):
+        super().__init__()
+        self.register_buffer("frequencies", torch.randn(fourier, 2, generator=generator) * sigma)
+        widths = [2 * fourier, *[width] * depth]
+        hidden = [layer for a, b in zip(widths, widths[1:], strict=False) for layer in (nn.Linear(a, b), nn.ReLU())]
+        self.mlp = nn.Sequential(*hidden, nn.Linear(width, dim))
+
+    def features(self, plane: Tensor) -> Tensor:
+        """Fourier features [N, 2F] float32 of projected positions [N, 2] float64."""
+        frequencies = self.frequencies.to(plane.device, torch.float64)
+        with torch.autocast(plane.device.type, enabled=False):
+            cycles = plane @ frequencies.T
+            angle = (2 * math.pi * (cycles - cycles.round())).float()
+            return torch.cat([angle.cos(), angle.sin()], -1)
+
+    def forward(self, plane: Tensor) -> Tensor:
+        """Embed projected positions: [N, 2] float64 -> [N, E] float32."""
+        embedded: Tensor = self.mlp(self.features(plane).to(self.frequencies.device))
+        return embedded.float()
+
+
+class LocationEncoder(nn.Module):
+    """Positions to embeddings, not normalised.
+
+    sigmas, fourier, width, depth, dim: GeoCLIP's by default (section 3.1 and the released weights).
+    seed: of the random frequencies, so that they do not depend on what was drawn before.
+    """
+
+    def __init__(
+        self,
+        sigmas: Sequence[float] = (1, 16, 256),
+        *,
+        fourier: int = 256,
+        width: int = 1024,
+        depth: int = 3,
+        dim: int = 512,
+        seed: int = 0,
+    ):
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.capsules = nn.ModuleList(Capsule(s, fourier, width, depth, dim, generator) for s in sigmas)
+
+    def forward(self, latlon_deg: Tensor) -> Tensor:
+        """Embed positions: [..., 2] degrees float64 -> [..., E] float32.
+
+        Positions may lie on another device than the weights (one without float64, say): they are projected there.
+        """
+        plane = equal_earth(latlon_deg).reshape(-1, 2)
+        embedded = torch.stack([capsule(plane) for capsule in self.capsules]).sum(0)
+        return embedded.reshape(*latlon_deg.shape[:-1], -1)
+
+
+def from_published(tensors: dict[str, Tensor], capsule: int) -> dict[str, Tensor]:
+    """Rename one released capsule, `LocEnc{i}.capsule.{0.b,1.weight,...}` and `.head.0.*`, to a Capsule's own names."""
+    prefix = f"LocEnc{capsule}."
+    names = {"capsule.0.b": "frequencies"}
+    for published, own in (("capsule.1", "mlp.0"), ("capsule.3", "mlp.2"), ("capsule.5", "mlp.4"), ("head.0", "mlp.6")):
+        names |= {f"{published}.{part}": f"{own}.{part}" for part in ("weight", "bias")}
+    return {own: tensors[prefix + published] for published, own in names.items()}

@@ -1,0 +1,254 @@
+"""GeoCLIP: each frame alone is matched with points on the map.
+
+Paper: Vivanco Cepeda, Nayak, Shah, NeurIPS 2023 (arXiv 2309.16020); released weights: the package `geoclip` 1.3.0.
+
+Idea: a frozen CLIP image feature goes through a small MLP; a position goes through the location encoder; both meet on
+the unit sphere of 512 dimensions. Training is contrastive: a frame is to find its own position among all positions of
+the batch (and a queue of earlier ones). At inference the candidates are any list of points, and the frame takes the
+point whose embedding is nearest.
+
+Implemented: the released model exactly (zero-shot), training from scratch, and the fine-tuning of VidTAG's appendix F.4
+(frames as single images, all other settings those of VidTAG, section 4 and appendix A), whose values are the defaults.
+The encoder may be another one than CLIP: then the image MLP starts from scratch, the location encoder need not.
+
+Ours: the queue starts empty (the published one starts with points within one degree of 0, 0 as negatives); frames at
+equal coordinates may share the target; targets may be softened over some metres, which a camera's own step needs when
+places are finer than the 100 m that the released embedding tells apart.
+
+Shapes: B clips, T frames, N frames of the batch, C candidates (N and the queue), D feature width, G gallery entries,
+E embedding width.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from vgeo.layers.location_encoder import LocationEncoder, from_published
+from vgeo.methods.base import Clips, Method, Places, Recipe
+
+RELEASED_SIGMAS = (1.0, 16.0, 256.0)  # of the package's weights; VidTAG's table 9 prefers 8 to 16 by 0.4 points
+METRES_PER_DEG = 111_195.08  # along a meridian of the sphere of 6371.0088 km
+EARTH_RADIUS_M = 6_371_008.8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Settings; the defaults are the released architecture and VidTAG's fine-tuning of it."""
+
+    init: Literal["released", "scratch"] = "released"  # what training starts from; VidTAG F.4 fine-tunes the release
+    encoder: str = "clip"  # frozen image encoder; GeoCLIP 3.2: CLIP ViT-L/14, projected
+    feature_dim: int = 768  # its width
+    image_width: int = 768  # hidden layer of the image MLP (released weights)
+    embed_dim: int = 512  # GeoCLIP 3: joint embedding
+    sigmas: tuple[float, ...] = RELEASED_SIGMAS  # Fourier scales, GeoCLIP 3.1; add up to 32768 for places 10 m apart
+    fourier: int = 256  # frequencies a scale (released weights)
+    location_width: int = 1024  # hidden layers of the location encoder (released weights)
+    location_depth: int = 3  # their number (released weights)
+    frequency_seed: int = 0  # draws the fixed frequencies when they are not the released ones; ours
+    init_log_scale: float = math.log(1 / 0.07)  # log of the factor on cosines at the start, GeoCLIP's code (CLIP's)
+    symmetric: bool = False  # also match positions with frames; GeoCLIP's code: frames with positions only
+    positives: Literal["identity", "equal"] = "identity"  # equal: frames at equal coordinates share the target; ours
+    soft_targets_m: float = 0.0  # targets spread over a Gaussian of so many metres; 0 as published; ours
+    queue: int = 0  # earlier positions as further negatives; GeoCLIP 4096, VidTAG none
+    gps_noise_m: float = 0.0  # noise on positions of the batch; GeoCLIP's paper 150, VidTAG none
+    queue_noise_m: float = 0.0  # noise on positions of the queue; GeoCLIP's paper 1000
+    epochs: int = 600  # VidTAG 4 (MSLS); 100 for GAMa and CityGuessr68k
+    batch_frames: int = 2048  # VidTAG 4: 128 sequences of 16 frames
+    learning_rate: float = 5e-5  # VidTAG 4
+    decay_per_epoch: float = 0.99  # VidTAG 4 (MSLS); 0.95 for GAMa and CityGuessr68k
+    warmup_steps: int = 1000  # VidTAG 4
+    weight_decay: float = 0.0  # VidTAG names none; GeoCLIP's paper 1e-6
+
+    def __post_init__(self) -> None:
+        if not self.sigmas or min(self.sigmas) <= 0:
+            raise ValueError("sigmas must be one or more positive numbers")
+        sizes = ("feature_dim", "image_width", "embed_dim", "fourier", "location_width", "location_depth")
+        for name in (*sizes, "epochs", "batch_frames"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1")
+        for name in ("queue", "soft_targets_m", "gps_noise_m", "queue_noise_m", "warmup_steps", "weight_decay"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative")
+        if not self.learning_rate > 0 or not 0 < self.decay_per_epoch <= 1:
+            raise ValueError("learning_rate must be positive and decay_per_epoch in (0, 1]")
+
+
+class GeoClip(Method):
+    """The image MLP, the location encoder and the logit scale between them."""
+
+    Config: ClassVar[type] = Config
+    title = "GeoCLIP: clip-inspired alignment between locations and images"
+    paper = "Vivanco Cepeda, Nayak, Shah, NeurIPS 2023, arXiv 2309.16020"
+    phases = ("contrastive",)
+    license_note = "released weights: MIT (package geoclip); CLIP ViT-L/14: MIT"
+
+    queue_deg: Tensor  # [Q, 2] float64, NaN where nothing has been enqueued
+    queue_next: Tensor  # row that is written next
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.image = nn.Sequential(
+            nn.Linear(config.feature_dim, config.image_width),
+            nn.ReLU(),
+            nn.Linear(config.image_width, config.embed_dim),
+        )
+        self.location = LocationEncoder(
+            config.sigmas,
+            fourier=config.fourier,
+            width=config.location_width,
+            depth=config.location_depth,
+            dim=config.embed_dim,
+            seed=config.frequency_seed,
+        )
+        self.logit_scale = nn.Parameter(torch.tensor(config.init_log_scale))
+        if config.queue:
+            self.register_buffer("queue_deg", torch.full((config.queue, 2), math.nan, dtype=torch.float64))
+            self.register_buffer("queue_next", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def encoders(self) -> tuple[str, ...]:
+        return (self.config.encoder,)
+
+    @property
+    def scale(self) -> float:
+        return float(self.logit_scale.detach().exp())
+
+    def queries(self, clips: Clips) -> Tensor:
+        return F.normalize(self.image(clips.features[self.config.encoder].float()).float(), dim=-1)
+
+    def keys(self, places: Places) -> Tensor:
+        return F.normalize(self.location(places.latlon_deg), dim=-1)
+
+    def recipe(self, phase: str) -> Recipe:
+        c = self.config
+        return Recipe(
+            epochs=c.epochs,
+            batch_clips=c.batch_frames,
+            clip_frames=None,
+            learning_rate=c.learning_rate,
+            decay_per_epoch=c.decay_per_epoch,
+            warmup_steps=c.warmup_steps,
+            weight_decay=c.weight_decay,
+        )
+
+    def loss(self, clips: Clips, phase: str, generator: torch.Generator) -> dict[str, Tensor]:
+        """Cross-entropy of each frame over the positions of the batch, and of the queue where there is one."""
+        if clips.latlon_deg is None:
+            raise ValueError("training needs positions")
+        queries_NE = self.queries(clips)[clips.mask_BT]
+        latlon_N2 = clips.latlon_deg[clips.mask_BT]
+        candidates_C2 = torch.cat([latlon_N2, self._queued()])
+        noisy_C2 = self._noised(candidates_C2, len(latlon_N2), generator)
+        keys_CE = F.normalize(self.location(noisy_C2), dim=-1)
+        logits_NC = self.logit_scale.exp() * (queries_NE @ keys_CE.T).float()
+        target_NC = self._targets(latlon_N2, candidates_C2)
+        total = F.cross_entropy(logits_NC, target_NC)
+        if self.config.symmetric:
+            n = len(latlon_N2)
+            columns_NN = target_NC[:, :n].T
+            total = (total + F.cross_entropy(logits_NC[:, :n].T, columns_NN / columns_NN.sum(1, keepdim=True))) / 2
+        if self.training and self.config.queue:
+            self._enqueue(latlon_N2)
+        return {"total": total}
+
+    def _targets(self, latlon_N2: Tensor, candidates_C2: Tensor) -> Tensor:
+        """What each frame should say of each candidate: rows of [N, C] sum to one."""
+        if self.config.soft_targets_m:
+            distance_NC = _distance_m(latlon_N2, candidates_C2)
+            return torch.softmax(-0.5 * (distance_NC / self.config.soft_targets_m) ** 2, 1).float()
+        if self.config.positives == "equal":
+            equal_NC = (latlon_N2[:, None] == candidates_C2[None]).all(-1).float()
+            return equal_NC / equal_NC.sum(1, keepdim=True)
+        return torch.eye(len(latlon_N2), len(candidates_C2), device=latlon_N2.device)
+
+    def _noised(self, candidates_C2: Tensor, of_batch: int, generator: torch.Generator) -> Tensor:
+        """Add Gaussian noise, in metres north and east; candidates beyond `of_batch` are those of the queue."""
+        c = self.config
+        if not c.gps_noise_m and not c.queue_noise_m:
+            return candidates_C2
+        noise_C2 = torch.randn(candidates_C2.shape, generator=generator, device=generator.device, dtype=torch.float64)
+        noise_C2[:of_batch] *= c.gps_noise_m / METRES_PER_DEG
+        noise_C2[of_batch:] *= c.queue_noise_m / METRES_PER_DEG
+        noise_C2 = noise_C2.to(candidates_C2.device)
+        lat = (candidates_C2[:, 0] + noise_C2[:, 0]).clamp(-90, 90)
+        stretch = torch.cos(torch.deg2rad(lat)).clamp(min=1e-3)  # at a pole east means nothing
+        lon = (candidates_C2[:, 1] + noise_C2[:, 1] / stretch + 180) % 360 - 180
+        return torch.stack([lat, lon], -1)
+
+    def _queued(self) -> Tensor:
+        """The queue's positions that are there: [up to Q, 2]; none without a queue."""
+        if not self.config.queue:
+            return torch.empty(0, 2, dtype=torch.float64, device=self.logit_scale.device)
+        return self.queue_deg[~self.queue_deg[:, 0].isnan()]
+
+    @torch.no_grad()
+    def _enqueue(self, latlon_N2: Tensor) -> None:
+        """Overwrite the oldest positions by those of this batch, after they have served as candidates (as published)."""
+        newest = latlon_N2[-self.config.queue :].to(self.queue_deg)
+        rows = (self.queue_next + torch.arange(len(newest), device=self.queue_next.device)) % self.config.queue
+        self.queue_deg[rows] = newest
+        self.queue_next.copy_((self.queue_next + len(newest)) % self.config.queue)
+
+    def load_released(self, tensors: dict[str, Tensor]) -> list[str]:
+        """Take over the released weights as far as the settings allow; return what stays as it was drawn.
+
+        tensors: the package's names: `LocEnc{i}.*` (location encoder), `0.*` and `2.*` (image MLP), `logit_scale`.
+        A capsule is taken for each sigma that the release has; the image MLP and the scale for its own encoder.
+        Raises ValueError when the widths are not those of the release.
+        """
+        drawn = []
+        for capsule, sigma in zip(self.location.capsules, self.config.sigmas, strict=True):
+            if sigma in RELEASED_SIGMAS:
+                _take(capsule, from_published(tensors, RELEASED_SIGMAS.index(sigma)), "location encoder")
+            else:
+                drawn.append(f"the location encoder's capsule of sigma {sigma:g}")
+        if self.config.encoder.partition(":")[0] == "clip" and self.config.feature_dim == 768:
+            _take(self.image, {name: tensors[name] for name in self.image.state_dict()}, "image MLP")
+            with torch.no_grad():
+                self.logit_scale.copy_(tensors["logit_scale"].reshape(()))
+        else:
+            drawn.append(f"the image MLP over {self.config.encoder}")
+        return drawn
+
+    @classmethod
+    def debug_config(cls) -> Config:
+        return Config(
+            init="scratch",
+            feature_dim=32,
+            image_width=48,
+            embed_dim=32,
+            fourier=16,
+            location_width=48,
+            location_depth=2,
+            batch_frames=64,
+            epochs=2,
+            learning_rate=3e-3,
+            warmup_steps=0,
+        )
+
+
+def _take(module: nn.Module, tensors: dict[str, Tensor], what: str) -> None:
+    own = module.state_dict()
+    for name, tensor in tensors.items():
+        if name not in own or own[name].shape != tensor.shape:
+            expected = tuple(own[name].shape) if name in own else "nothing"
+            raise ValueError(f"{what}: released {name} is {tuple(tensor.shape)}, the settings ask for {expected}")
+    module.load_state_dict(tensors)
+
+
+def _distance_m(a_N2: Tensor, b_C2: Tensor) -> Tensor:
+    """Chord distances in metres, [N, C] float64: exact enough for neighbours, and falling off like the arc."""
+
+    def vectors(latlon: Tensor) -> Tensor:
+        lat, lon = torch.deg2rad(latlon.double()).unbind(-1)
+        return torch.stack([lat.cos() * lon.cos(), lat.cos() * lon.sin(), lat.sin()], -1)
+
+    dot = (vectors(a_N2) @ vectors(b_C2).T).clamp(-1, 1)
+    return EARTH_RADIUS_M * torch.sqrt(2 - 2 * dot)
+
+
+METHOD = GeoClip
