@@ -10,6 +10,7 @@ of a cycle becomes float32. Autocast reaches the MLPs, never the features.
 Shapes: N positions, F frequencies a sigma, W width of the hidden layers, E embedding width.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -43,7 +44,7 @@ class Capsule(nn.Module):
         super().__init__()
         self.register_buffer("frequencies", torch.randn(fourier, 2, generator=generator) * sigma)
         widths = [2 * fourier, *[width] * depth]
-        hidden = [layer for a, b in zip(widths, widths[1:], strict=False) for layer in (nn.Linear(a, b), nn.ReLU())]
+        hidden = [layer for a, b in itertools.pairwise(widths) for layer in (nn.Linear(a, b), nn.ReLU())]
         self.mlp = nn.Sequential(*hidden, nn.Linear(width, dim))
 
     def features(self, plane: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ the batch (and a queue of earlier ones). At inference the candidates are any lis
 point whose embedding is nearest.
 
 Implemented: the released model exactly (zero-shot), training from scratch, and the fine-tuning of VidTAG's appendix F.4
-(frames as single images, all other settings those of VidTAG, section 4 and appendix A), whose values are the defaults.
+(frames as single images, all other settings those of VidTAG, appendix A), whose values are the defaults.
 The encoder may be another one than CLIP: then the image MLP starts from scratch, the location encoder need not.
 
 Ours: the queue starts empty (the published one starts with points within one degree of 0, 0 as negatives); frames at
@@ -21,22 +21,21 @@ E embedding width.
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from vgeo.geo.sphere import EARTH_RADIUS_KM, KM_PER_DEG
 from vgeo.layers.location_encoder import LocationEncoder, from_published
 from vgeo.methods.base import Clips, Method, Places, Recipe
 
 RELEASED_SIGMAS = (1.0, 16.0, 256.0)  # of the package's weights; VidTAG's table 9 prefers 8 to 16 by 0.4 points
-METRES_PER_DEG = 111_195.08  # along a meridian of the sphere of 6371.0088 km
-EARTH_RADIUS_M = 6_371_008.8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class GeoClipConfig:
     """Settings; the defaults are the released architecture and VidTAG's fine-tuning of it."""
 
     init: Literal["released", "scratch"] = "released"  # what training starts from; VidTAG F.4 fine-tunes the release
@@ -56,11 +55,11 @@ class Config:
     queue: int = 0  # earlier positions as further negatives; GeoCLIP 4096, VidTAG none
     gps_noise_m: float = 0.0  # noise on positions of the batch; GeoCLIP's paper 150, VidTAG none
     queue_noise_m: float = 0.0  # noise on positions of the queue; GeoCLIP's paper 1000
-    epochs: int = 600  # VidTAG 4 (MSLS); 100 for GAMa and CityGuessr68k
-    batch_frames: int = 2048  # VidTAG 4: 128 sequences of 16 frames
-    learning_rate: float = 5e-5  # VidTAG 4
-    decay_per_epoch: float = 0.99  # VidTAG 4 (MSLS); 0.95 for GAMa and CityGuessr68k
-    warmup_steps: int = 1000  # VidTAG 4
+    epochs: int = 600  # VidTAG A (MSLS); 100 for GAMa and CityGuessr68k
+    batch_frames: int = 2048  # VidTAG A: 128 sequences of 16 frames
+    learning_rate: float = 5e-5  # VidTAG A
+    decay_per_epoch: float = 0.99  # VidTAG A (MSLS); 0.95 for GAMa and CityGuessr68k
+    warmup_steps: int = 1000  # VidTAG A
     weight_decay: float = 0.0  # VidTAG names none; GeoCLIP's paper 1e-6
 
     def __post_init__(self) -> None:
@@ -80,7 +79,7 @@ class Config:
 class GeoClip(Method):
     """The image MLP, the location encoder and the logit scale between them."""
 
-    Config: ClassVar[type] = Config
+    Config = GeoClipConfig
     title = "GeoCLIP: clip-inspired alignment between locations and images"
     paper = "Vivanco Cepeda, Nayak, Shah, NeurIPS 2023, arXiv 2309.16020"
     phases = ("contrastive",)
@@ -89,7 +88,7 @@ class GeoClip(Method):
     queue_deg: Tensor  # [Q, 2] float64, NaN where nothing has been enqueued
     queue_next: Tensor  # row that is written next
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: GeoClipConfig) -> None:
         super().__init__(config)
         self.image = nn.Sequential(
             nn.Linear(config.feature_dim, config.image_width),
@@ -171,8 +170,8 @@ class GeoClip(Method):
         if not c.gps_noise_m and not c.queue_noise_m:
             return candidates_C2
         noise_C2 = torch.randn(candidates_C2.shape, generator=generator, device=generator.device, dtype=torch.float64)
-        noise_C2[:of_batch] *= c.gps_noise_m / METRES_PER_DEG
-        noise_C2[of_batch:] *= c.queue_noise_m / METRES_PER_DEG
+        noise_C2[:of_batch] *= c.gps_noise_m / (1000 * KM_PER_DEG)
+        noise_C2[of_batch:] *= c.queue_noise_m / (1000 * KM_PER_DEG)
         noise_C2 = noise_C2.to(candidates_C2.device)
         lat = (candidates_C2[:, 0] + noise_C2[:, 0]).clamp(-90, 90)
         stretch = torch.cos(torch.deg2rad(lat)).clamp(min=1e-3)  # at a pole east means nothing
@@ -187,7 +186,7 @@ class GeoClip(Method):
 
     @torch.no_grad()
     def _enqueue(self, latlon_N2: Tensor) -> None:
-        """Overwrite the oldest positions by those of this batch, after they have served as candidates (as published)."""
+        """Overwrite the oldest positions by those of this batch, once they have served as candidates (as published)."""
         newest = latlon_N2[-self.config.queue :].to(self.queue_deg)
         rows = (self.queue_next + torch.arange(len(newest), device=self.queue_next.device)) % self.config.queue
         self.queue_deg[rows] = newest
@@ -215,8 +214,8 @@ class GeoClip(Method):
         return drawn
 
     @classmethod
-    def debug_config(cls) -> Config:
-        return Config(
+    def debug_config(cls) -> GeoClipConfig:
+        return GeoClipConfig(
             init="scratch",
             feature_dim=32,
             image_width=48,
@@ -248,7 +247,7 @@ def _distance_m(a_N2: Tensor, b_C2: Tensor) -> Tensor:
         return torch.stack([lat.cos() * lon.cos(), lat.cos() * lon.sin(), lat.sin()], -1)
 
     dot = (vectors(a_N2) @ vectors(b_C2).T).clamp(-1, 1)
-    return EARTH_RADIUS_M * torch.sqrt(2 - 2 * dot)
+    return 1000 * EARTH_RADIUS_KM * torch.sqrt(2 - 2 * dot)
 
 
 METHOD = GeoClip

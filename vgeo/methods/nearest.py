@@ -8,7 +8,6 @@ Shapes: B clips, T frames, D feature width, G gallery entries, E embedding width
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -18,7 +17,7 @@ from vgeo.methods.base import Clips, Method, Places
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class NearestConfig:
     """Settings."""
 
     temperature: float = 0.02  # of the softmax over cosines that gives probabilities; ours: Im2GPS has none
@@ -31,7 +30,7 @@ class Config:
 class Nearest(Method):
     """Cosine similarity of frozen features; several encoders weigh the same."""
 
-    Config: ClassVar[type] = Config
+    Config = NearestConfig
     title = "Nearest reference frame over frozen features"
     paper = "after Hays and Efros, Im2GPS, CVPR 2008"
     gallery_kind = "features"
