@@ -22,8 +22,11 @@ def distance_km(a_deg: ArrayLike, b_deg: ArrayLike) -> Floats:
 
 
 def wrap_lon(lon_deg: ArrayLike) -> Floats:
-    """Bring longitudes (or differences of longitudes) into [-180, 180)."""
-    return (np.asarray(lon_deg, np.float64) + 180) % 360 - 180
+    """Bring longitudes (or differences of longitudes) into [-180, 180); those that are there keep every bit."""
+    lon = np.asarray(lon_deg, np.float64)
+    wrapped = (lon + 180) % 360 - 180
+    wrapped = np.where(wrapped >= 180, -180.0, wrapped)  # x % 360 rounds to 360 for x just below 0
+    return np.where((lon >= -180) & (lon < 180), lon, wrapped)
 
 
 def unit_vectors(latlon_deg: ArrayLike) -> Floats:

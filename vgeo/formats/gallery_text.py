@@ -1,0 +1,150 @@
+"""Galleries as text: CSV with LAT,LON (GeoCLIP's own gallery is one) and GeoJSON points.
+
+In GeoJSON, and only there, a position is [lon, lat] (RFC 7946).
+"""
+
+import csv
+import io
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vgeo.errors import FormatError
+from vgeo.formats.streams import dump_json, parse_json, read_text
+from vgeo.geo.sphere import DECIMALS
+
+Labels = dict[str, NDArray[np.object_]]
+
+LAT_NAMES = ("lat", "latitude", "lat_deg")
+LON_NAMES = ("lon", "lng", "long", "longitude", "lon_deg")
+
+
+def read(path: str | os.PathLike[str], format: str | None = None) -> tuple[NDArray[np.float64], Labels]:
+    """Return positions [G, 2] and labels of a text gallery; without a format, the first character decides.
+
+    Raises InputError, FormatError.
+    """
+    text = read_text(path)
+    if format is None:
+        format = "geojson" if text.lstrip()[:1] in ("{", "[") else "csv"
+    return parse_csv(text, path) if format == "csv" else parse_geojson(parse_json(text, path), path)
+
+
+def parse_csv(text: str, where: str | os.PathLike[str]) -> tuple[NDArray[np.float64], Labels]:
+    """Parse CSV with a header that names a latitude and a longitude; every other column becomes a label."""
+    try:
+        rows = [row for row in csv.reader(io.StringIO(text), strict=True) if row]
+    except csv.Error as error:
+        raise FormatError(f"{where}: not CSV ({error})") from error
+    if not rows:
+        raise FormatError(f"{where}: empty; expected a header LAT,LON and one line a place")
+    header = [name.strip() for name in rows.pop(0)]
+    lat, lon = (_column(header, names, where) for names in (LAT_NAMES, LON_NAMES))
+    for number, row in enumerate(rows, 1):
+        if len(row) != len(header):
+            raise FormatError(f"{where}: entry {number} has {len(row)} columns, the header {len(header)}")
+    if len(set(header)) != len(header):
+        raise FormatError(f"{where}: two columns have the same name: {', '.join(header)}")
+    latlon = np.stack([_numbers([row[column] for row in rows], where) for column in (lat, lon)], axis=1)
+    labels = {
+        name: np.array([*(row[column] for row in rows), ""], object)[:-1]
+        for column, name in enumerate(header)
+        if column not in (lat, lon)
+    }
+    return latlon, labels
+
+
+def _column(header: Sequence[str], names: Sequence[str], where: str | os.PathLike[str]) -> int:
+    found = [column for column, name in enumerate(header) if name.lower() in names]
+    if len(found) != 1:
+        what = "no column" if not found else "several columns"
+        raise FormatError(f"{where}: {what} named {names[0].upper()} in the header {','.join(header)[:80]!r}")
+    return found[0]
+
+
+def _numbers(texts: Sequence[str], where: str | os.PathLike[str]) -> NDArray[np.float64]:
+    values = []
+    for number, text in enumerate(texts, 1):
+        try:
+            values.append(float(text))
+        except ValueError as error:
+            raise FormatError(f"{where}: entry {number}: {text[:40]!r} is not a number of degrees") from error
+    return np.array(values, np.float64)
+
+
+def parse_geojson(value: Any, where: str | os.PathLike[str]) -> tuple[NDArray[np.float64], Labels]:
+    """Take the points of a FeatureCollection; their text and number properties become labels."""
+    features = value.get("features") if isinstance(value, dict) else None
+    if not isinstance(features, list):
+        raise FormatError(f"{where}: not a GeoJSON FeatureCollection of points")
+    positions, records = [], []
+    for number, feature in enumerate(features, 1):
+        positions.append(_point(feature, f"{where}: feature {number}"))
+        properties = feature.get("properties")
+        records.append(properties if isinstance(properties, dict) else {})
+    names = list(dict.fromkeys(name for record in records for name, text in record.items() if _is_label(text)))
+    labels = {name: np.array([*(_label(record.get(name)) for record in records), ""], object)[:-1] for name in names}
+    return np.array(positions, np.float64).reshape(-1, 2), labels
+
+
+def _point(feature: Any, where: str) -> tuple[float, float]:
+    geometry = feature.get("geometry") if isinstance(feature, dict) else None
+    if not isinstance(geometry, dict) or geometry.get("type") != "Point":
+        raise FormatError(f"{where} is not a point")
+    pair = geometry.get("coordinates")
+    if not isinstance(pair, list) or len(pair) not in (2, 3) or not all(type(x) in (int, float) for x in pair):
+        raise FormatError(f"{where}: its coordinates are not [longitude, latitude]")
+    try:
+        return float(pair[1]), float(pair[0])
+    except OverflowError as error:
+        raise FormatError(f"{where}: its coordinates are not on the Earth") from error
+
+
+def _is_label(value: Any) -> bool:
+    return isinstance(value, str | int | float)
+
+
+def _label(value: Any) -> str:
+    """Text of a property; half of a surrogate pair, which JSON can hold and UTF-8 cannot, becomes "?"."""
+    return str(value).encode(errors="replace").decode() if _is_label(value) else ""
+
+
+def csv_lines(latlon_deg: NDArray[np.float64], labels: Mapping[str, NDArray[np.object_]]) -> Iterator[str]:
+    """Yield a CSV file, line by line."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["LAT", "LON", *labels])
+    for (lat, lon), *row in zip(latlon_deg.tolist(), *labels.values(), strict=True):
+        writer.writerow([_degrees(lat), _degrees(lon), *row])
+        yield _drain(buffer)
+    yield _drain(buffer)
+
+
+def geojson_lines(latlon_deg: NDArray[np.float64], labels: Mapping[str, NDArray[np.object_]]) -> Iterator[str]:
+    """Yield a FeatureCollection of points, one feature a line."""
+    yield '{"type":"FeatureCollection","features":['
+    separator = "\n"
+    for (lat, lon), *row in zip(latlon_deg.tolist(), *labels.values(), strict=True):
+        properties = dump_json(dict(zip(labels, row, strict=True))).rstrip()
+        yield (
+            f'{separator}{{"type":"Feature","geometry":{{"type":"Point","coordinates":[{_degrees(lon)},{_degrees(lat)}]}},'
+            f'"properties":{properties}}}'
+        )
+        separator = ",\n"
+    yield "\n]}\n"
+
+
+def _degrees(value: float) -> str:
+    """Seven decimals at most, never an exponent, never -0."""
+    text = f"{value:.{DECIMALS}f}".rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
+
+
+def _drain(buffer: io.StringIO) -> str:
+    text = buffer.getvalue()
+    buffer.seek(0)
+    buffer.truncate()
+    return text
