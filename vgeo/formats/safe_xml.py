@@ -1,0 +1,44 @@
+"""XML from strangers: no document type, no entities, no bottomless nesting."""
+
+from xml.etree import ElementTree
+from xml.parsers import expat
+
+from vgeo.errors import FormatError
+
+DEEPEST = 100  # GPX and KML files nest less than 20 levels
+
+
+def check_xml(text: str, where: str) -> None:
+    """Raise FormatError unless `text` is well-formed XML without a document type and of sane depth."""
+    depth = 0
+
+    def enter(_name: str, _attributes: dict[str, str]) -> None:
+        nonlocal depth
+        depth += 1
+        if depth > DEEPEST:
+            raise FormatError(f"{where}: nested too deeply to be data of this kind")
+
+    def leave(_name: str) -> None:
+        nonlocal depth
+        depth -= 1
+
+    def refuse(*_: object) -> None:
+        raise FormatError(f"{where}: declares a document type, which may hide entities; remove the <!DOCTYPE>")
+
+    parser = expat.ParserCreate("utf-8")
+    parser.StartDoctypeDeclHandler = refuse
+    parser.StartElementHandler = enter
+    parser.EndElementHandler = leave
+    try:
+        parser.Parse(text.encode(), True)
+    except expat.ExpatError as error:
+        raise FormatError(f"{where}: not XML ({error})") from error
+
+
+def parse_xml(text: str, where: str) -> ElementTree.Element:
+    """Parse checked XML and return its root. Raises FormatError."""
+    check_xml(text, where)
+    try:
+        return ElementTree.fromstring(text)
+    except (ElementTree.ParseError, ValueError) as error:
+        raise FormatError(f"{where}: not XML ({error})") from error
