@@ -5,8 +5,10 @@ Shapes: B frames, H x W pixels, D feature width.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from torch import Tensor
+if TYPE_CHECKING:  # the spec is read where torch is not wanted
+    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,5 +38,5 @@ class Encoder(ABC):
     spec: EncoderSpec
 
     @abstractmethod
-    def __call__(self, frames_BHWC: Tensor) -> Tensor:
+    def __call__(self, frames_BHWC: "Tensor") -> "Tensor":
         """Encode RGB frames, uint8, of any size (all of one size): [B, H, W, 3] -> [B, D] float32, on the device."""
