@@ -135,8 +135,9 @@ def test_dict_round_trip_through_json() -> None:
 def test_differences_names_each() -> None:
     a, b = to_dict(Config()), to_dict(Config(epochs=11, sigmas=(1.0,)))
     assert differences(a, a) == []
-    assert differences(a, b) == ["epochs: 10, now 11", "sigmas: [1.0, 16.0, 256.0], now [1.0]"]
-    assert differences({"a": None}, {}) == ["a: None, now absent"]
+    assert differences(a, b) == ["epochs 10, now 11", "sigmas 1,16,256, now 1"]
+    assert differences({"a": 0.5}, {}) == ["a 0.5, now none"]
+    assert differences({"x": {"b": True, "c": 1}}, {"x": {"b": False, "c": 1}}) == ["b true, now false"]
 
 
 def test_describe_reads_comments_of_the_source() -> None:

@@ -73,11 +73,15 @@ def from_dict(config_class: type[T], values: Mapping[str, Any], where: str = "se
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Say what differs between two `to_dict` outputs, one "name: old, now new" each; empty when nothing does."""
-    names = [*old, *(name for name in new if name not in old)]
-    return [
-        f"{n}: {old.get(n, 'absent')}, now {new.get(n, 'absent')}" for n in names if old.get(n, ...) != new.get(n, ...)
-    ]
+    """Say what differs between two `to_dict` outputs, one "name old, now new" each; nested ones by their own names."""
+    found = []
+    for name in [*old, *(name for name in new if name not in old)]:
+        before, now = old.get(name), new.get(name)
+        if isinstance(before, dict) and isinstance(now, dict):
+            found += differences(before, now)
+        elif before != now:
+            found.append(f"{name} {format_value(before)}, now {format_value(now)}")
+    return found
 
 
 def describe(config_class: type) -> list[SettingInfo]:
