@@ -52,8 +52,11 @@ class Fixes:
     def __len__(self) -> int:
         return len(self.latlon_deg)
 
-    def track(self, video_id: str, where: str) -> Track:
-        """Check the fixes and make the track. Raises FormatError that names `where`."""
+    def track(self, video_id: str, where: str, ordered: bool = True) -> Track:
+        """Check the fixes and make the track; `ordered` files are expected to run forwards in time.
+
+        Raises FormatError that names `where`.
+        """
         what = f"{where}: track {video_id}"
         if not self.latlon_deg:
             raise FormatError(f"{what}: holds no positions")
@@ -66,7 +69,8 @@ class Fixes:
         frames = [self.frame_index[i] for i in kept]
         numbers = None if None in frames else np.array(frames, np.int64)
         if times is not None and (np.diff(times) < 0).any():
-            log.warning("%s: times run backwards in %d places; sorted", what, int((np.diff(times) < 0).sum()))
+            level = logging.WARNING if ordered else logging.DEBUG
+            log.log(level, "%s: times run backwards in %d places; sorted", what, int((np.diff(times) < 0).sum()))
             order = np.argsort(times, kind="stable")
             times, positions = times[order], positions[order]
             numbers = None if numbers is None else numbers[order]
@@ -172,3 +176,8 @@ def rounded_deg(latlon_deg: Floats) -> Floats:
     found: Floats = np.round(np.asarray(latlon_deg, np.float64), DECIMALS) + np.float64(0)
     found[..., 1] = np.where(found[..., 1] >= 180, found[..., 1] - 360, found[..., 1])
     return found
+
+
+def short(value: float) -> float | None:
+    """A number with six significant digits for people and JSON; None for what is not finite."""
+    return float(f"{value:.6g}") if math.isfinite(value) else None

@@ -1,19 +1,24 @@
 """GeoJSON (RFC 7946), whole or as a sequence: the one place besides KML where positions are lon, lat.
 
 A clip is a LineString with times, a Point a frame, or both, as vgeo writes it; of both, the Points are read, for they
-carry the frame numbers. A line that was cut at the antimeridian is put together again.
+carry the frame numbers. A line is cut at the antimeridian when written and put together again when read. Inside
+`properties`, candidates name their members `lat_deg` and `lon_deg`, so that no order has to be known.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
+import numpy as np
+
 from vgeo.errors import FormatError
-from vgeo.formats.fixes import Fixes, name_tracks, number, parse_time, refuse_twins
-from vgeo.formats.streams import parse_json
+from vgeo.formats.antimeridian import cut, seams
+from vgeo.formats.fixes import Fixes, name_tracks, number, parse_time, refuse_twins, rounded_deg, short
+from vgeo.formats.streams import dump_json, parse_json
 from vgeo.formats.tables import CLOCK, FRAME, SECONDS, VIDEO, moments, pick
-from vgeo.records import Track
+from vgeo.records import Floats, Localization, Track, format_utc
 
 log = logging.getLogger(__name__)
 
@@ -99,24 +104,12 @@ def _add_line(fixes: Fixes, geometry: dict[str, Any], properties: dict[str, Any]
     positions = [[_position(position, here) for position in part] for part in parts]
     times = _line_times(properties, sum(len(part) for part in positions), here)
     at = 0
-    seams = _seams(positions)
+    doubled = seams(positions)
     for i, part in enumerate(positions):
         for j, (lat, lon) in enumerate(part):
-            if (i, j) not in seams:
+            if (i, j) not in doubled:
                 fixes.add(lat, lon, times[at])
             at += 1
-
-
-def _seams(parts: list[list[tuple[float, float]]]) -> set[tuple[int, int]]:
-    """Indices (part, position) of the two ends that meet at the antimeridian, for each cut."""
-    found = set()
-    for i in range(len(parts) - 1):
-        if len(parts[i]) < 2 or len(parts[i + 1]) < 2:
-            continue
-        (lat_a, lon_a), (lat_b, lon_b) = parts[i][-1], parts[i + 1][0]
-        if abs(lon_a) == 180 and lon_b == -lon_a and abs(lat_a - lat_b) < 1e-6:
-            found |= {(i, len(parts[i]) - 1), (i + 1, 0)}
-    return found
 
 
 def _has_line_times(properties: dict[str, Any]) -> bool:
@@ -190,3 +183,83 @@ def _is_sequence(text: str) -> bool:
     except (FormatError, ValueError):
         return False
     return True
+
+
+def write_geojson(localizations: Iterable[Localization]) -> Iterator[str]:
+    """Yield one FeatureCollection, a piece for each clip."""
+    yield '{"type": "FeatureCollection", "features": ['
+    separator = "\n"
+    for said in localizations:
+        yield separator + ",\n".join(dump_json(feature).rstrip() for feature in _features_of(said))
+        separator = ",\n"
+    yield "\n]}\n"
+
+
+def write_geojsonl(localizations: Iterable[Localization]) -> Iterator[str]:
+    """Yield one feature a line, a piece for each clip."""
+    for said in localizations:
+        yield "".join(dump_json(feature) for feature in _features_of(said))
+
+
+def _features_of(said: Localization) -> Iterator[dict[str, Any]]:
+    """The clip's line (a Point where it is one frame), then one Point a frame."""
+    track = said.track
+    spots = rounded_deg(track.latlon_deg)
+    properties: dict[str, Any] = {
+        "kind": "track",
+        "video_id": track.video_id,
+        "method": said.method,
+        "source": said.source,
+    }
+    geometry, times = _line_geometry(track, spots)
+    if times is not None:
+        name = "relativeTimes" if track.start_utc is None else "coordTimes"
+        properties |= {name: times, "coordinateProperties": {"times": times}}
+    yield {"type": "Feature", "geometry": geometry, "properties": {k: v for k, v in properties.items() if v != ""}}
+    stamps = track.timestamps_utc()
+    for t, (lat, lon) in enumerate(spots.tolist()):
+        found = {
+            "kind": "frame",
+            "video_id": track.video_id,
+            "frame": None if track.frame_index is None else int(track.frame_index[t]),
+            "time_s": None if track.time_s is None else round(float(track.time_s[t]), 6),
+            "timestamp_utc": None if stamps is None else format_utc(stamps[t]),
+            "confidence": short(said.confidence[t]),
+            "radius_km": short(said.radius_km[t]),
+            "place": said.places[t] if said.places else None,
+            "candidates": _candidates(said, t),
+        }
+        geometry = {"type": "Point", "coordinates": [lon, lat]}
+        known = {name: value for name, value in found.items() if value is not None}
+        yield {"type": "Feature", "geometry": geometry, "properties": known}
+
+
+def _candidates(said: Localization, t: int) -> list[dict[str, float | None]]:
+    spots = rounded_deg(said.candidates_deg[t]).tolist()
+    return [
+        {"lat_deg": lat, "lon_deg": lon, "probability": short(score)}
+        for (lat, lon), score in zip(spots, said.candidate_scores[t], strict=True)
+    ]
+
+
+def _line_geometry(track: Track, spots: Floats) -> tuple[dict[str, Any], list[Any] | None]:
+    """Geometry of a whole clip, and its times in the same nesting."""
+    seconds = np.zeros(len(spots)) if track.time_s is None else track.time_s
+    if len(spots) == 1:
+        (lat, lon) = spots[0].tolist()
+        geometry: dict[str, Any] = {"type": "Point", "coordinates": [lon, lat]}
+        times: list[Any] = _time_texts(track, seconds)
+    else:
+        parts = cut(spots, seconds)
+        lines = [[[lon, lat] for lat, lon in np.round(positions, 7).tolist()] for positions, _ in parts]
+        nested = [_time_texts(track, part_seconds) for _, part_seconds in parts]
+        whole = len(parts) == 1
+        geometry = {"type": "LineString" if whole else "MultiLineString", "coordinates": lines[0] if whole else lines}
+        times = nested[0] if whole else nested
+    return geometry, None if track.time_s is None else times
+
+
+def _time_texts(track: Track, seconds: Floats) -> list[Any]:
+    if track.start_utc is None:
+        return [round(float(t), 6) for t in seconds]
+    return [format_utc(track.start_utc + timedelta(seconds=float(t))) for t in seconds]

@@ -1,15 +1,23 @@
-"""GPX 1.0 and 1.1: read through gpxpy, with what it lets through checked afterwards."""
+"""GPX: 1.0 and 1.1 read through gpxpy, with what it lets through checked afterwards; 1.1 written.
 
-from collections.abc import Iterable
-from datetime import datetime
+Written files are valid against the schema. What GPX has no element for (seconds of a clip, frame numbers, confidences)
+stands in `extensions` of vgeo's own namespace.
+"""
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
 from typing import Any
 
+from vgeo import __version__
 from vgeo.errors import FormatError
-from vgeo.formats.fixes import Fixes, name_tracks, number
-from vgeo.formats.safe_xml import check_xml
-from vgeo.records import Track
+from vgeo.formats.fixes import Fixes, name_tracks, number, rounded_deg, short
+from vgeo.formats.safe_xml import check_xml, escaped
+from vgeo.records import Localization, Track, format_utc
 
 CREATOR = "vgeo"
+_HEAD = f"""<?xml version="1.0" encoding="UTF-8"?>
+<gpx version="1.1" creator="{CREATOR} {__version__}" xmlns="http://www.topografix.com/GPX/1/1" xmlns:vgeo="urn:vgeo:1">
+"""
 
 
 def read_gpx(text: str, where: str) -> list[Track]:
@@ -64,3 +72,32 @@ def _own_words(point: Any) -> tuple[float | None, int | None]:
         None if time_s is None else number(time_s, "time_s"),
         None if frame is None else int(number(frame, "frame")),
     )
+
+
+def write_gpx(localizations: Iterable[Localization]) -> Iterator[str]:
+    """Yield a GPX 1.1 document piece by piece, one trk a clip."""
+    yield _HEAD
+    for said in localizations:
+        name, method = escaped(said.track.video_id), escaped(said.method)
+        points = "\n".join(_point(said, t, lat, lon) for t, (lat, lon) in enumerate(rounded_deg(said.track.latlon_deg)))
+        yield f"<trk><name>{name}</name><src>{method}</src><trkseg>\n{points}\n</trkseg></trk>\n"
+    yield "</gpx>\n"
+
+
+def _point(said: Localization, t: int, lat: float, lon: float) -> str:
+    track = said.track
+    when = (
+        None
+        if track.start_utc is None or track.time_s is None
+        else track.start_utc + timedelta(seconds=float(track.time_s[t]))
+    )
+    time = "" if when is None else f"<time>{format_utc(when)}</time>"
+    place = f"<desc>{escaped(said.places[t])}</desc>" if said.places and said.places[t] else ""
+    extras = {
+        "time_s": None if track.time_s is None else round(float(track.time_s[t]), 6),
+        "frame": None if track.frame_index is None else int(track.frame_index[t]),
+        "confidence": short(said.confidence[t]),
+        "radius_km": short(said.radius_km[t]),
+    }
+    own = "".join(f"<vgeo:{name}>{value}</vgeo:{name}>" for name, value in extras.items() if value is not None)
+    return f'<trkpt lat="{lat:.7f}" lon="{lon:.7f}">{time}{place}<extensions>{own}</extensions></trkpt>'

@@ -1,10 +1,13 @@
-"""XML from strangers: no document type, no entities, no bottomless nesting."""
+"""XML from strangers (no document type, no entities, no bottomless nesting), and text that goes into XML."""
 
+import re
 from xml.etree import ElementTree
 from xml.parsers import expat
+from xml.sax.saxutils import escape
 
 from vgeo.errors import FormatError
 
+_UNWRITABLE = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 DEEPEST = 100  # GPX and KML files nest less than 20 levels
 
 
@@ -42,3 +45,13 @@ def parse_xml(text: str, where: str) -> ElementTree.Element:
         return ElementTree.fromstring(text)
     except (ElementTree.ParseError, ValueError) as error:
         raise FormatError(f"{where}: not XML ({error})") from error
+
+
+def local_name(element: ElementTree.Element) -> str:
+    """An element's name without its namespace."""
+    return element.tag.rpartition("}")[2]
+
+
+def escaped(text: str) -> str:
+    """Text as XML content or attribute; characters that XML cannot hold become question marks."""
+    return escape(_UNWRITABLE.sub("?", text), {'"': "&quot;"})

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from vgeo.errors import FormatError
-from vgeo.formats.fixes import Fixes, number, parse_time, stem_of
-from vgeo.formats.streams import parse_json
-from vgeo.records import Track
+from vgeo.formats.fixes import Fixes, number, parse_time, rounded_deg, short, stem_of
+from vgeo.formats.streams import dump_json, parse_json
+from vgeo.records import Localization, Track, format_utc
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,8 @@ def tracks_of_rows(
         log.info("%s: %d rows without a position are left out", where, unplaced)
     if not groups:
         raise FormatError(f"{where}: holds no positions")
-    return [fixes.track(video_id, where) for video_id, fixes in groups.items()]
+    # The rows of a table need not be in order: not worth a warning.
+    return [fixes.track(video_id, where, ordered=False) for video_id, fixes in groups.items()]
 
 
 def moments(cells: Mapping[str, Any], here: str) -> tuple[float | None, Any, int | None]:
@@ -107,6 +108,46 @@ def pick(cells: Mapping[str, Any], names: Iterable[str]) -> Any:
         if cell is not None and cell != "":
             return cell
     return None
+
+
+def write_csv(localizations: Iterable[Localization]) -> Iterator[str]:
+    """Yield a table piece by piece, one row a frame; `candidates` is JSON: [[lat, lon, probability], ...]."""
+    yield ",".join(_COLUMNS) + "\r\n"
+    for said in localizations:
+        buffer = io.StringIO()
+        csv.writer(buffer).writerows(_rows(said))
+        yield buffer.getvalue()
+
+
+_COLUMNS = (
+    *("video_id", "frame", "time_s", "timestamp_utc", "lat_deg", "lon_deg", "confidence", "radius_km", "place"),
+    "candidates",
+)
+
+
+def _rows(said: Localization) -> Iterator[list[Any]]:
+    track = said.track
+    stamps = track.timestamps_utc()
+    spots = rounded_deg(said.candidates_deg)
+    for t, (lat, lon) in enumerate(rounded_deg(track.latlon_deg).tolist()):
+        pairs = zip(spots[t].tolist(), said.candidate_scores[t], strict=True)
+        yield [
+            guarded(track.video_id),
+            "" if track.frame_index is None else int(track.frame_index[t]),
+            "" if track.time_s is None else round(float(track.time_s[t]), 6),
+            "" if stamps is None else format_utc(stamps[t]),
+            f"{lat:.7f}",
+            f"{lon:.7f}",
+            _cell(said.confidence[t]),
+            _cell(said.radius_km[t]),
+            guarded(said.places[t]) if said.places else "",
+            dump_json([[*spot, short(score)] for spot, score in pairs]).rstrip(),
+        ]
+
+
+def _cell(value: float) -> float | str:
+    found = short(value)
+    return "" if found is None else found
 
 
 def _plain(name: str) -> str:

@@ -1,23 +1,39 @@
 """Tracks from any file that holds them, found by suffix, by `format` or, failing both, by the content."""
 
-from collections.abc import Callable
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from vgeo.errors import FormatError, InputError, UsageError
 from vgeo.formats.fixes import refuse_twins
-from vgeo.formats.geojson import read_geojson
-from vgeo.formats.gpx import read_gpx
-from vgeo.formats.streams import is_stdio, read_bytes
-from vgeo.formats.tables import read_csv, read_json_lines
-from vgeo.records import Track
+from vgeo.formats.geojson import read_geojson, write_geojson, write_geojsonl
+from vgeo.formats.gpx import read_gpx, write_gpx
+from vgeo.formats.kml import read_kml, write_kml
+from vgeo.formats.srt import read_srt
+from vgeo.formats.streams import atomic_write, is_stdio, read_bytes
+from vgeo.formats.tables import read_csv, read_json_lines, write_csv
+from vgeo.records import Localization, Track
 
 _READERS: dict[str, Callable[[str, str], list[Track]]] = {
     "geojson": read_geojson,
     "geojsonl": read_geojson,
     "gpx": read_gpx,
+    "kml": read_kml,
     "csv": read_csv,
+    "srt": read_srt,
     "jsonl": read_json_lines,
 }
+_WRITERS: dict[str, Callable[[Iterable[Localization]], Iterator[str]]] = {
+    "geojson": write_geojson,
+    "geojsonl": write_geojsonl,
+    "gpx": write_gpx,
+    "kml": write_kml,
+    "csv": write_csv,
+}
+FORMATS = tuple(_WRITERS)  # that localizations are written in
+READ_FORMATS = (*_READERS, "h5")
+_GEOJSON = r'"type"\s*:\s*"(Feature|FeatureCollection|Point|MultiPoint|LineString|MultiLineString)"'
 _SUFFIXES = {
     ".geojson": "geojson",
     ".json": "geojson",
@@ -25,6 +41,8 @@ _SUFFIXES = {
     ".geojsons": "geojsonl",
     ".geojsonseq": "geojsonl",
     ".gpx": "gpx",
+    ".kml": "kml",
+    ".srt": "srt",
     ".csv": "csv",
     ".tsv": "csv",
     ".jsonl": "jsonl",
@@ -32,6 +50,13 @@ _SUFFIXES = {
     ".h5": "h5",
     ".hdf5": "h5",
 }
+
+
+def format_of(path: str | Path, format: str | None = None) -> str | None:
+    """The format asked for, else the one that the suffix tells, else None. Raises UsageError for an unknown one."""
+    if format is not None and format not in READ_FORMATS:
+        raise UsageError(f"no track format {format!r}; there are {', '.join(READ_FORMATS)}")
+    return format or _SUFFIXES.get(Path(path).suffix.lower())
 
 
 def read_tracks(path: str | Path, format: str | None = None) -> list[Track]:
@@ -42,16 +67,32 @@ def read_tracks(path: str | Path, format: str | None = None) -> list[Track]:
     if not is_stdio(path) and Path(path).is_dir():
         return _read_folder(Path(path), format)
     where = str(path)
-    kind = format or _SUFFIXES.get(Path(where).suffix.lower())
+    kind = format_of(path, format)
     if kind == "h5":
         from vgeo.formats.features import FeatureFile
 
         return FeatureFile.open(path).tracks()
-    text = _text(read_bytes(path), where)
-    kind = kind or _sniff(text, where)
-    if kind not in _READERS:
-        raise UsageError(f"no track format {kind!r}; there are {', '.join(_READERS)}, h5")
-    return refuse_twins(_READERS[kind](text, where), where)
+    text = _text(read_bytes(path), where, kind)
+    return refuse_twins(_READERS[kind or _sniff(text, where)](text, where), where)
+
+
+def write_localizations(path: str | Path, localizations: Iterable[Localization], format: str | None = None) -> None:
+    """Write clips as they come, to a file that is complete once it has its name, or to stdout (`-`).
+
+    format: one of FORMATS; None goes by the suffix, and takes GeoJSON for stdout. Raises UsageError, OutputError.
+    """
+    kind = format_of(path, format) or ("geojson" if is_stdio(path) else None)
+    if kind not in _WRITERS:
+        raise UsageError(f"{path}: localizations are written as {', '.join(FORMATS)}; choose a suffix or --format")
+    pieces = (piece.encode(errors="replace") for piece in _WRITERS[kind](localizations))
+    if not is_stdio(path):
+        with atomic_write(path) as file:
+            for piece in pieces:
+                file.write(piece)
+        return
+    for piece in pieces:
+        sys.stdout.buffer.write(piece)
+        sys.stdout.buffer.flush()
 
 
 def _read_folder(folder: Path, format: str | None) -> list[Track]:
@@ -61,20 +102,23 @@ def _read_folder(folder: Path, format: str | None) -> list[Track]:
     return refuse_twins((track for file in files for track in read_tracks(file, format)), str(folder))
 
 
-def _text(data: bytes, where: str) -> str:
+def _text(data: bytes, where: str, kind: str | None) -> str:
     try:
-        return data.decode("utf-8-sig")
+        # Subtitles come in any encoding; what is read of them is ASCII.
+        return data.decode("utf-8-sig", errors="replace" if kind == "srt" else "strict")
     except UnicodeDecodeError as error:
         raise FormatError(f"{where}: not UTF-8 text (byte {error.start})") from error
 
 
 def _sniff(text: str, where: str) -> str:
     """The format that a text looks like. Raises FormatError."""
-    head = text[:2000].lstrip("\ufeff\x1e \t\r\n")
+    head = text[:4000].lstrip("\x1e \t\r\n")
     if head.startswith("{"):
-        return "geojson" if '"type"' in head else "jsonl"
+        return "geojson" if re.search(_GEOJSON, head) else "jsonl"
     if head.startswith("<"):
-        return "gpx"
+        return "kml" if re.search(r"<(\w+:)?kml\b", head) else "gpx"
+    if re.search(r"-->|GPS\s*\(|longt?itude\s*:", head):
+        return "srt"
     if "lat" in head.split("\n", 1)[0].lower():
         return "csv"
-    raise FormatError(f"{where}: neither GeoJSON, GPX, KML, CSV nor SRT; say which with --format")
+    raise FormatError(f"{where or 'input'}: neither GeoJSON, GPX, KML, CSV nor SRT; give it a name with such a suffix")
