@@ -1,1 +1,1 @@
-"""The training loop and what it needs."""
+"""Training: which frames a step sees, the optimiser, the loop, validation, and the folder a run keeps."""

@@ -1,0 +1,131 @@
+"""Splits and the store: every frame with a position, once, on the right side, with the right features."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import worlds
+
+from vgeo.device import Compute
+from vgeo.errors import FormatError, InputError
+from vgeo.training.data import check_encoders, digest, positioned, split
+from vgeo.training.evaluate import whole_clips
+from vgeo.training.store import FeatureStore
+
+CPU = Compute(torch.device("cpu"), torch.float32)
+
+
+def test_frames_without_position_and_empty_clips_are_left_out(tmp_path: Path) -> None:
+    file = worlds.write_features(tmp_path / "f.h5", 6, unknown=0.5)
+    frames = positioned([file, file])
+    known = np.flatnonzero(~np.isnan(file.latlon_deg[:, 0]))
+    assert frames.row_N.tolist() == known.tolist() + (known + len(file)).tolist()
+    assert np.isfinite(frames.latlon_deg).all()
+    for clip, video in enumerate(frames.video_ids):
+        rows = frames.row_N[frames.clip_first[clip] : frames.clip_first[clip + 1]] % len(file)
+        span = file.rows(file.video_ids.index(video))
+        assert len(rows)
+        assert ((rows >= span.start) & (rows < span.stop)).all()
+
+
+def test_a_fraction_is_drawn_by_clip_and_seed(tmp_path: Path) -> None:
+    files = [worlds.write_features(tmp_path / "f.h5", 10)]
+    found = split(files, [], 0.3, seed=1)
+    assert found.val is not None
+    assert len(found.val.video_ids) == 3
+    assert sorted(found.train.video_ids + found.val.video_ids) == sorted(files[0].video_ids)
+    assert sorted([*found.train.row_N, *found.val.row_N]) == list(range(len(files[0])))
+    assert np.array_equal(files[0].latlon_deg[found.val.row_N], found.val.latlon_deg)
+    again = split(files, [], 0.3, seed=1)
+    assert again.val is not None
+    assert again.val.video_ids == found.val.video_ids
+    picks = {split(files, [], 0.3, seed=s).val.video_ids for s in range(5)}  # type: ignore[union-attr]
+    assert len(picks) > 1
+    assert split(files, [], 0, seed=1).val is None
+    assert len(split(files, [], None, seed=1).val.video_ids) == 2  # type: ignore[union-attr]
+
+
+def test_the_label_column_comes_before_a_fraction(tmp_path: Path) -> None:
+    names = ["train", "val", "train", "test", "", "val"]
+    files = [worlds.write_features(tmp_path / "f.h5", 6, labels=[{"split": name} for name in names])]
+    found = split(files, [], None, 0)
+    assert found.train.video_ids == ("clip00", "clip02")
+    assert found.val is not None
+    assert found.val.video_ids == ("clip01", "clip05")
+    forced = split(files, [], 0.5, 0)
+    assert len(forced.train.video_ids) == 3
+
+
+def test_held_out_files_are_used_whole_and_overlap_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    train = worlds.write_features(tmp_path / "t.h5", 4)
+    val = worlds.write_features(tmp_path / "v.h5", {"clip00": 3, "other": 2}, seed=1)
+    found = split([train], [val], None, 0)
+    assert len(found.train) == len(train)
+    assert found.val is not None
+    assert len(found.val) == 5
+    assert "1 clips of --val are also trained on, clip00" in caplog.text
+
+
+def test_nothing_to_learn_from_says_what_to_do(tmp_path: Path) -> None:
+    none = worlds.write_features(tmp_path / "n.h5", 3, unknown=1.1)
+    one = worlds.write_features(tmp_path / "o.h5", 1)
+    labelled = worlds.write_features(tmp_path / "l.h5", 2, labels=[{"split": "train"}] * 2)
+    with pytest.raises(FormatError, match="--track"):
+        split([none], [], None, 0)
+    with pytest.raises(FormatError, match="--val"):
+        split([one], [none], None, 0)
+    with pytest.raises(FormatError, match="only one clip"):
+        split([one], [], None, 0)
+    with pytest.raises(FormatError, match="labelled val"):
+        split([labelled], [], None, 0)
+
+
+def test_encoders_must_be_there_and_alike(tmp_path: Path) -> None:
+    a = worlds.write_features(tmp_path / "a.h5", 2)
+    b = worlds.write_features(tmp_path / "b.h5", 2, weights_hash="0123")
+    check_encoders([a, a], ["gist"], "tiny")
+    with pytest.raises(InputError, match=r"no features of clip.*holds gist.*precompute-features -e clip"):
+        check_encoders([a], ["clip"], "geoclip")
+    with pytest.raises(FormatError, match="made otherwise"):
+        check_encoders([a, b], ["gist"], "tiny")
+
+
+def test_the_digest_follows_the_data(tmp_path: Path) -> None:
+    a, b = (positioned([worlds.write_features(tmp_path / f"{s}.h5", 3, seed=s)]) for s in (0, 1))
+    assert digest(a) == digest(a) != digest(b)
+    assert digest(a) != digest(a.of_clips(np.array([0, 1])))
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_batches_hold_the_frames_asked_for(tmp_path: Path, resident: bool) -> None:
+    files = [worlds.write_features(tmp_path / f"{s}.h5", 3, seed=s, unknown=0.3) for s in (0, 1)]
+    frames = positioned(files)
+    store = FeatureStore(files, frames, ["gist"], CPU, resident)
+    assert store.resident is resident
+    index = torch.randint(len(frames), (4, 5), generator=torch.Generator().manual_seed(0))
+    clips = store.batch(index, torch.ones(4, 5, dtype=torch.bool))
+    table = np.concatenate([np.asarray(file.features("gist")) for file in files]).astype(np.float32)
+    places = np.concatenate([file.latlon_deg for file in files])
+    rows = frames.row_N[index.numpy()]
+    assert np.array_equal(clips.features["gist"].numpy(), table[rows])
+    assert clips.features["gist"].dtype == torch.float32
+    assert clips.latlon_deg is not None
+    assert np.array_equal(clips.latlon_deg.numpy(), places[rows])
+
+
+def test_small_data_lies_on_the_device(tmp_path: Path) -> None:
+    files = [worlds.write_features(tmp_path / "f.h5", 3)]
+    assert FeatureStore(files, positioned(files), ["gist"], CPU).resident
+
+
+def test_whole_clips_cover_each_frame_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vgeo.training.evaluate._BATCH_FRAMES", 20)
+    frames = positioned([worlds.write_features(tmp_path / "f.h5", 12)])
+    seen = []
+    for frames_BT, mask_BT in whole_clips(frames):
+        assert frames_BT.shape == mask_BT.shape
+        assert frames_BT.numel() <= 20
+        assert (frames_BT < len(frames)).all()
+        seen += frames_BT[mask_BT].tolist()
+    assert sorted(seen) == list(range(len(frames)))

@@ -1,0 +1,164 @@
+"""The loop: phases, steps, accumulation, randomness, and what happens when the loss breaks."""
+
+import numpy as np
+import pytest
+import torch
+import worlds
+from torch import Tensor
+from worlds import Tiny, TinyConfig, same
+
+from vgeo.device import Compute
+from vgeo.errors import SettingError
+from vgeo.formats.features import FeatureFile
+from vgeo.formats.gallery import Gallery
+from vgeo.geo.sphere import distance_km
+from vgeo.training.curve import Curve
+from vgeo.training.data import positioned
+from vgeo.training.evaluate import validate
+from vgeo.training.loop import Loop, Options, Position
+from vgeo.training.store import FeatureStore
+
+CPU = Compute(torch.device("cpu"), torch.float32)
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory: pytest.TempPathFactory) -> FeatureFile:
+    return worlds.write_features(tmp_path_factory.mktemp("loop") / "f.h5", 10)
+
+
+def make(features: FeatureFile, options: Options | None = None, **config: object) -> Loop:
+    torch.manual_seed(0)
+    method = Tiny(TinyConfig(**config))  # type: ignore[arg-type]
+    store = FeatureStore([features], positioned([features]), ["gist"], CPU)
+    return Loop(method, store, options or Options(), CPU)
+
+
+def weights(loop: Loop) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in loop.method.state_dict().items()}
+
+
+def test_each_phase_moves_only_its_parameters(features: FeatureFile) -> None:
+    loop = make(features)
+    seen = {}
+    before = weights(loop)
+    for result in loop.run():
+        seen[result.phase, result.epoch] = result
+        if result.last_of_phase:
+            now = weights(loop)
+            moved = {name.partition(".")[0] for name in now if not torch.equal(now[name], before[name])}
+            assert moved == {result.phase}
+            before = now
+    assert list(seen) == [(phase, epoch) for phase in ("body", "head") for epoch in (1, 2, 3)]
+    assert [result.step for result in seen.values()] == [3, 6, 9, 3, 6, 9], "ten clips, four a step: three steps"
+    # Epoch 2 ends with step 6 of a warm-up of 4: the decayed rate.
+    assert seen["body", 1].learning_rate == pytest.approx(1e-2 * 3 / 4)
+    assert seen["body", 2].learning_rate == pytest.approx(1e-2 * 0.9)
+    assert seen["head", 3].losses["half"] == pytest.approx(seen["head", 3].losses["total"] / 2)
+    assert seen["head", 3].losses["total"] < seen["body", 1].losses["total"] / 2
+
+
+@pytest.mark.parametrize("clip_frames", [4, 12, None])
+def test_pieces_of_a_batch_add_up_to_the_batch(features: FeatureFile, clip_frames: int | None) -> None:
+    # 12 frames of clips of 5 to 14: the pieces hold different numbers of true frames.
+    whole, pieces = (
+        make(features, Options(accumulate=n, batch_size=8), clip_frames=clip_frames, epochs=1) for n in (1, 3)
+    )
+    for loop in (whole, pieces):
+        for _ in loop.run():
+            pass
+    a, b = weights(whole), weights(pieces)
+    assert not same(a, weights(make(features)))
+    for name in a:
+        assert torch.allclose(a[name], b[name], atol=1e-6), name
+
+
+def test_golden_losses_of_twenty_steps(features: FeatureFile) -> None:
+    loop = make(features, Options(batch_size=1, seed=3), clip_frames=2, epochs=2, dropout=0.1, noise=0.01)
+    losses = [result.losses["total"] for result in loop.run()]
+    assert loop.position == Position(1, 2, 20)
+    assert losses == pytest.approx(GOLDEN, rel=1e-4)
+
+
+GOLDEN = [0.7311137938, 0.2958752105, 0.1469282625, 0.0686051178]
+
+
+def test_a_run_is_a_function_of_its_seed(features: FeatureFile) -> None:
+    def end(seed: int) -> dict[str, Tensor]:
+        loop = make(features, Options(seed=seed), dropout=0.3, noise=0.1)
+        for _ in loop.run():
+            torch.rand(7)  # what happens between epochs must not matter
+            np.random.rand(3)
+        return weights(loop)
+
+    assert same(end(1), end(1))
+    assert not same(end(1), end(2))
+
+
+def test_options_override_the_recipe(features: FeatureFile) -> None:
+    loop = make(features, Options(epochs=1, batch_size=100))
+    assert loop.total_steps() == 2
+    assert [result.step for result in loop.run()] == [1, 1]
+    assert loop.total_steps() == 0
+
+
+def test_a_broken_loss_names_where(features: FeatureFile) -> None:
+    loop = make(features)
+    ends = []
+    with pytest.raises(SettingError, match=r"body is not finite at epoch 2, step 2;.*lower learning rate"):
+        for result in loop.run():
+            ends.append(result.epoch)
+            inner, calls = loop.method.loss, []
+
+            def broken(clips, phase, generator, inner=inner, calls=calls):  # type: ignore[no-untyped-def]
+                calls.append(1)
+                terms = inner(clips, phase, generator)
+                return {name: term * (float("nan") if len(calls) == 2 else 1) for name, term in terms.items()}
+
+            loop.method.loss = broken  # type: ignore[method-assign]
+    assert ends == [1]
+
+
+def test_validation_equals_a_search_by_hand(features: FeatureFile) -> None:
+    loop = make(features)
+    for _ in loop.run():
+        pass
+    rng = np.random.default_rng(0)
+    gallery = Gallery(latlon_deg=np.array([52.0, 0.0]) + rng.uniform(-0.06, 0.06, (3000, 2)))
+    found = validate(loop.method, loop.store, gallery, CPU)
+    assert loop.method.training
+    # By hand: the point of the gallery nearest to the regressed position, in the plane the model works in.
+    with torch.no_grad():
+        loop.method.eval()
+        table = torch.from_numpy(np.asarray(features.features("gist"), np.float32))[:, None]
+        from vgeo.methods.base import Clips
+
+        points = loop.method.points(Clips(features={"gist": table}, mask_BT=torch.ones(len(table), 1)))[:, 0]  # type: ignore[operator]
+    plane = (gallery.latlon_deg - [52.0, 0.0]) * 30
+    cosine = np.c_[points, np.full(len(points), 4.0)] @ np.c_[plane, np.full(len(plane), 4.0)].T
+    cosine /= np.linalg.norm(np.c_[plane, np.full(len(plane), 4.0)], axis=1)
+    errors = distance_km(gallery.latlon_deg[cosine.argmax(1)], features.latlon_deg)
+    assert found.frames == len(features)
+    assert found.median_error_km == pytest.approx(np.median(errors), rel=1e-3)
+    assert found.within["1"] == pytest.approx((errors <= 1).mean(), abs=0.02)
+    assert list(found.within) == ["0.5", "1", "5", "25"]
+
+
+def test_bf16_trains_too(features: FeatureFile) -> None:
+    loop = make(features)
+    loop.compute = Compute(torch.device("cpu"), torch.bfloat16)
+    losses = [result.losses["total"] for result in loop.run()]
+    assert losses[-1] < losses[0]
+    assert all(value.dtype == torch.float32 for value in loop.method.state_dict().values())
+
+
+def test_the_curve_is_thinned_evenly() -> None:
+    curve = Curve()
+    assert curve.note() == ""
+    for i in range(1000):
+        curve.add(1000.0 - i)
+    drawn = curve.draw()
+    assert 12 <= len(drawn) <= 24
+    assert drawn[0] == "█"
+    assert drawn[-1] == "▁"
+    assert list(drawn) == sorted(drawn, reverse=True)
+    assert curve.note().startswith("loss 1 ")

@@ -1,0 +1,77 @@
+"""Sampling: the same numbers give the same frames, every item comes once, and frames keep their order."""
+
+import numpy as np
+import pytest
+
+from vgeo.training.sampling import plan_epoch, stream
+
+FIRST = np.array([0, 5, 6, 26, 36])  # clips of 5, 1, 20 and 10 frames
+CLIP_OF = np.repeat(np.arange(4), np.diff(FIRST))
+
+
+def test_every_clip_comes_once_with_sorted_distinct_frames_of_its_own() -> None:
+    plan = plan_epoch(FIRST, 8, 3, stream(0, 0, 0))
+    assert plan.frame_IT.shape == (4, 8)
+    clips = CLIP_OF[plan.frame_IT[:, 0]]
+    assert sorted(clips) == [0, 1, 2, 3]
+    for item, clip in enumerate(clips):
+        kept = plan.frame_IT[item][plan.mask_IT[item]]
+        assert len(kept) == min(8, FIRST[clip + 1] - FIRST[clip])
+        assert (np.diff(kept) > 0).all()
+        assert (CLIP_OF[plan.frame_IT[item]] == clip).all(), "padding repeats a frame of the same clip"
+        assert plan.mask_IT[item].tolist() == [True] * len(kept) + [False] * (8 - len(kept))
+
+
+def test_single_frames_are_a_permutation_of_all() -> None:
+    plan = plan_epoch(FIRST, None, 10, stream(0, 0, 0))
+    assert sorted(plan.frame_IT[:, 0]) == list(range(36))
+    assert plan.frame_IT.shape == (36, 1)
+    assert plan.mask_IT.all()
+
+
+def test_subsets_are_uniform_over_the_clip() -> None:
+    count = np.zeros(36)
+    rounds = 4000
+    for epoch in range(rounds):
+        plan = plan_epoch(FIRST, 8, 4, stream(1, 0, epoch))
+        count += np.bincount(plan.frame_IT[plan.mask_IT], minlength=36)
+    share = count / rounds
+    assert share[:6] == pytest.approx(1)  # whole clips
+    # 8 of 20 and 8 of 10: five standard deviations of a binomial share
+    assert share[6:26] == pytest.approx(np.full(20, 0.4), abs=5 * np.sqrt(0.4 * 0.6 / rounds))
+    assert share[26:] == pytest.approx(np.full(10, 0.8), abs=5 * np.sqrt(0.8 * 0.2 / rounds))
+
+
+def test_a_plan_is_a_function_of_seed_phase_and_epoch() -> None:
+    def frames(*key: int) -> list:
+        return plan_epoch(FIRST, 8, 3, stream(*key)).frame_IT.tolist()
+
+    assert frames(3, 1, 7) == frames(3, 1, 7)
+    others = [frames(4, 1, 7), frames(3, 0, 7), frames(3, 1, 8)]
+    assert all(other != frames(3, 1, 7) for other in others)
+
+
+@pytest.mark.parametrize(
+    ("items", "batch", "sizes"), [(36, 10, [9] * 4), (36, 36, [36]), (36, 99, [36]), (36, 35, [18, 18])]
+)
+def test_steps_are_nearly_equal_and_never_larger_than_the_batch(items: int, batch: int, sizes: list[int]) -> None:
+    plan = plan_epoch(np.array([0, items]), None, batch, stream(0, 0, 0))
+    assert np.diff(plan.step_first).tolist() == sizes
+
+
+def test_the_published_epoch_has_71_steps() -> None:
+    # VidTAG on MSLS: 9,049 sequences of 16 frames, 128 a batch.
+    plan = plan_epoch(np.arange(9050) * 16, 16, 128, stream(0, 0, 0))
+    assert plan.steps == 71
+    assert set(np.diff(plan.step_first)) == {127, 128}
+
+
+def test_pieces_cover_a_step_without_empty_ones() -> None:
+    plan = plan_epoch(np.array([0, 10]), None, 7, stream(0, 0, 0))
+    for accumulate in (1, 2, 3, 5, 50):
+        for step in range(plan.steps):
+            parts = list(plan.pieces(step, accumulate))
+            rows = [i for part in parts for i in range(part.start, part.stop)]
+            assert rows == list(range(plan.step_first[step], plan.step_first[step + 1]))
+            assert len(parts) == min(accumulate, len(rows))
+            assert all(part.stop > part.start for part in parts)

@@ -1,0 +1,87 @@
+"""Validation while training: every held-out frame takes its best place of a gallery, by exact search.
+
+Shapes: G gallery entries, E embedding width, N frames, B clips and T frames of a batch.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vgeo.device import Compute
+from vgeo.formats.gallery import Gallery
+from vgeo.geo.sphere import distance_km
+from vgeo.methods.base import Method, Places
+from vgeo.search.exact import top_k
+from vgeo.training.data import Frames
+from vgeo.training.store import FeatureStore
+
+WITHIN_KM = (0.5, 1.0, 5.0, 25.0)  # VidTAG section 4.2
+_BATCH_FRAMES = 4096
+_KEY_ROWS = 16384
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """How far off the held-out frames are."""
+
+    median_error_km: float
+    within: dict[str, float]  # "0.5" -> share of frames within 0.5 km
+    frames: int
+
+
+def validate(method: Method, store: FeatureStore, gallery: Gallery, compute: Compute) -> Validation:
+    """Embed the gallery and all held-out clips (whole, as at inference) and measure the errors of the best places."""
+    was_training = method.training
+    method.eval()
+    try:
+        with torch.inference_mode(), compute.autocast():
+            keys_GE = gallery_keys(method, gallery, compute)
+            best_N = np.empty(len(store.frames), np.int64)
+            for frames_BT, mask_BT in whole_clips(store.frames):
+                clips = store.batch(frames_BT, mask_BT)
+                queries_nE = method.queries(clips)[clips.mask_BT].float()
+                best_N[frames_BT[mask_BT].numpy()] = top_k(queries_nE, keys_GE, 1).index_NK[:, 0].cpu().numpy()
+    finally:
+        method.train(was_training)
+    errors_km = distance_km(gallery.latlon_deg[best_N], store.frames.latlon_deg)
+    within = {f"{radius:g}": float((errors_km <= radius).mean()) for radius in WITHIN_KM}
+    return Validation(float(np.median(errors_km)), within, len(errors_km))
+
+
+def gallery_keys(method: Method, gallery: Gallery, compute: Compute) -> Tensor:
+    """Embed all rows of a gallery: [G, E] float32 on the device."""
+    parts = []
+    for start in range(0, len(gallery), _KEY_ROWS):
+        rows = slice(start, start + _KEY_ROWS)
+        places = Places(
+            latlon_deg=torch.from_numpy(gallery.latlon_deg[rows]).to(compute.device),
+            features={
+                name: torch.from_numpy(np.array(values[rows])).to(compute.device).float()
+                for name, values in gallery.features.items()
+            },
+        )
+        parts.append(method.keys(places).float())
+    return torch.cat(parts)
+
+
+def whole_clips(frames: Frames) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield (frame [B, T], mask [B, T]) over all clips, clips of like length together so that little is padding."""
+    lengths = np.diff(frames.clip_first)
+    order = np.argsort(-lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        longest = int(lengths[order[start]])
+        clips = order[start : start + max(1, _BATCH_FRAMES // longest)]
+        yield _padded(frames.clip_first[clips], lengths[clips], longest)
+        start += len(clips)
+
+
+def _padded(first: NDArray[np.int64], lengths: NDArray[np.int64], longest: int) -> tuple[Tensor, Tensor]:
+    column = np.arange(longest)
+    mask_BT = column < lengths[:, None]
+    frames_BT = first[:, None] + np.minimum(column, lengths[:, None] - 1)
+    return torch.from_numpy(frames_BT), torch.from_numpy(mask_BT)

@@ -1,0 +1,29 @@
+"""Adam and its learning rate: linear warm-up by step, exponential decay by epoch (VidTAG appendix A)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from vgeo.methods.base import Recipe
+
+
+def learning_rate(recipe: Recipe, epoch: int, step: int) -> float:
+    """Rate of a step; `epoch` and `step` count from 0 within the phase.
+
+    The warm-up multiplies the decayed rate: after k of n warm-up steps it is k/n of it, and the first step is not idle.
+    """
+    warm = min(1.0, (step + 1) / recipe.warmup_steps) if recipe.warmup_steps else 1.0
+    return recipe.learning_rate * recipe.decay_per_epoch**epoch * warm
+
+
+def adam(parameters: Sequence[nn.Parameter], recipe: Recipe) -> torch.optim.Adam:
+    """Adam with coupled weight decay, as the papers have it; one fused kernel where the device has it (CPU, CUDA)."""
+    fused = all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in parameters)
+    return torch.optim.Adam(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=fused or None)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the rate of every parameter group."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate

@@ -1,0 +1,80 @@
+"""Which frames each step of an epoch sees: a function of (seed, phase, epoch) alone, so a resumed run sees the same.
+
+Shapes: V clips, N frames, I items of an epoch (clips, or single frames), T frames an item.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The frames of one epoch, in the order in which they are used."""
+
+    frame_IT: Ints  # index of a frame; where an item is short its last frame is repeated
+    mask_IT: NDArray[np.bool_]  # False on repeated frames
+    step_first: Ints  # [steps + 1] first item of each step
+
+    @property
+    def steps(self) -> int:
+        """How many optimiser steps the epoch has."""
+        return len(self.step_first) - 1
+
+    def pieces(self, step: int, accumulate: int) -> Iterator[slice]:
+        """Split a step's items into at most `accumulate` nearly equal runs."""
+        first, last = int(self.step_first[step]), int(self.step_first[step + 1])
+        bounds = np.linspace(first, last, min(accumulate, last - first) + 1).round().astype(int)
+        for start, end in pairwise(bounds):
+            yield slice(int(start), int(end))
+
+
+def stream(seed: int, phase: int, epoch: int) -> np.random.Generator:
+    """The random numbers of one epoch."""
+    return np.random.default_rng([seed, phase, epoch])
+
+
+def steps_per_epoch(clip_first: Ints, clip_frames: int | None, batch: int) -> int:
+    """How many steps `plan_epoch` makes."""
+    items = int(clip_first[-1]) if clip_frames is None else len(clip_first) - 1
+    return max(1, -(-items // batch))
+
+
+def plan_epoch(clip_first: Ints, clip_frames: int | None, batch: int, rng: np.random.Generator) -> Plan:
+    """Shuffle the clips and draw `clip_frames` frames of each, or shuffle all frames singly where that is None.
+
+    clip_first: [V + 1] first frame of each clip; no clip is empty. Every item is used once an epoch. Steps differ by
+    at most one item, rather than ending in a small one: contrastive losses depend on the size of the batch.
+    """
+    if clip_frames is None:
+        frame_IT = rng.permutation(int(clip_first[-1]))[:, None]
+        mask_IT = np.ones(frame_IT.shape, bool)
+    else:
+        frame_IT, mask_IT = _draw(clip_first, clip_frames, rng)
+        order = rng.permutation(len(frame_IT))
+        frame_IT, mask_IT = frame_IT[order], mask_IT[order]
+    items = len(frame_IT)
+    steps = steps_per_epoch(clip_first, clip_frames, batch)
+    return Plan(frame_IT, mask_IT, np.arange(steps + 1, dtype=np.int64) * items // steps)
+
+
+def _draw(clip_first: Ints, clip_frames: int, rng: np.random.Generator) -> tuple[Ints, NDArray[np.bool_]]:
+    """Draw a random subset of each clip's frames, in their order; a clip of fewer frames gives all of them.
+
+    A sorted random subset, as VidTAG's "16 frames were sampled" (appendix A) leaves open: it covers long clips.
+    """
+    lengths = np.diff(clip_first)
+    clip_of_frame = np.repeat(np.arange(len(lengths)), lengths)
+    # One sort shuffles within every clip at once: the integer part keeps clips apart.
+    shuffled = np.argsort(clip_of_frame + rng.random(len(clip_of_frame)), kind="stable")
+    column = np.arange(clip_frames)[None, :]
+    mask_IT = column < lengths[:, None]
+    picked = np.where(mask_IT, shuffled[np.minimum(clip_first[:-1, None] + column, len(shuffled) - 1)], len(shuffled))
+    frame_IT = np.sort(picked, axis=1)  # what is missing sorts to the end
+    last = frame_IT[np.arange(len(lengths)), np.minimum(lengths, clip_frames) - 1]
+    return np.where(mask_IT, frame_IT, last[:, None]).astype(np.int64), mask_IT

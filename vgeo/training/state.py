@@ -1,0 +1,82 @@
+"""What a run needs to go on bit by bit: weights and optimiser in one safetensors file, with where it stood.
+
+One file, so that a kill leaves either the state of one epoch or that of another. No random state is in it: every
+epoch's random numbers follow from (seed, phase, epoch).
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from vgeo.errors import FormatError
+from vgeo.formats.streams import atomic_write, read_bytes
+from vgeo.methods.base import Method
+
+_MODEL, _OPTIMIZER = "model.", "optimizer."
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A snapshot on the CPU at the end of an epoch."""
+
+    model: dict[str, Tensor]
+    optimizer: dict[str, Tensor]  # "<parameter number>.<exp_avg, exp_avg_sq or step>"
+    facts: dict[str, Any]  # JSON: position, settings, the best validation so far
+
+
+def snapshot(method: Method, optimizer: torch.optim.Adam, facts: dict[str, Any]) -> State:
+    """Copy weights and optimiser to the CPU."""
+    moments = {
+        f"{number}.{key}": _cpu(value)
+        for number, entries in optimizer.state_dict()["state"].items()
+        for key, value in entries.items()
+    }
+    return State(copy_weights(method), moments, facts)
+
+
+def copy_weights(method: Method) -> dict[str, Tensor]:
+    """Copy the weights to the CPU."""
+    return {name: _cpu(value) for name, value in method.state_dict().items()}
+
+
+def restore_optimizer(optimizer: torch.optim.Adam, state: State) -> None:
+    """Put saved moments into a fresh optimiser over the same parameters."""
+    entries: dict[int, dict[str, Tensor]] = {}
+    for name, value in state.optimizer.items():
+        number, _, key = name.partition(".")
+        entries.setdefault(int(number), {})[key] = value
+    optimizer.load_state_dict({"state": entries, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def write_state(path: Path, state: State) -> None:
+    """Write atomically. Raises DiskError or OutputError."""
+    tensors = {_MODEL + name: value for name, value in state.model.items()}
+    tensors |= {_OPTIMIZER + name: value for name, value in state.optimizer.items()}
+    with atomic_write(path) as file:
+        file.write(save(tensors, {"vgeo": json.dumps(state.facts, allow_nan=False)}))
+
+
+def read_state(path: Path) -> State:
+    """Read what `write_state` wrote. Raises InputError when there is none, FormatError when it is damaged."""
+    data = read_bytes(path, limit_bytes=2**40)
+    try:
+        tensors = load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        facts = json.loads(header["__metadata__"]["vgeo"])
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise FormatError(f"{path}: damaged, cannot resume from it; train anew with --overwrite") from error
+    parts = [
+        {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+        for prefix in (_MODEL, _OPTIMIZER)
+    ]
+    return State(parts[0], parts[1], facts)
+
+
+def _cpu(value: Tensor) -> Tensor:
+    return value.detach().to("cpu", copy=True).contiguous()

@@ -1,0 +1,95 @@
+"""Features where the step needs them: on the device when they fit, else gathered from the mapped files.
+
+Shapes: N frames, D feature width, B clips and T frames of a batch.
+"""
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vgeo.device import Compute
+from vgeo.errors import FormatError
+from vgeo.formats.features import FeatureFile
+from vgeo.methods.base import Clips
+from vgeo.training.data import Frames
+
+_CHUNK_ROWS = 65536
+
+
+class FeatureStore:
+    """Batches of a set of frames, by frame index. Features are kept as float16 and handed out as float32.
+
+    resident: None decides by the free memory of the device: at most half of it is taken.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[FeatureFile],
+        frames: Frames,
+        encoders: Sequence[str],
+        compute: Compute,
+        resident: bool | None = None,
+    ):
+        self.frames = frames
+        self.device = compute.device
+        self._maps = {name: [file.features(name) for file in files] for name in encoders}
+        self._file_first = np.concatenate([[0], np.cumsum([len(file.latlon_deg) for file in files])])
+        self._latlon_deg = torch.from_numpy(frames.latlon_deg).to(self.device)
+        size = sum(2 * len(frames) * maps[0].shape[1] for maps in self._maps.values())
+        self.resident = size <= _free_bytes(self.device) // 2 if resident is None else resident
+        self._tables = {name: self._load(name) for name in encoders} if self.resident else {}
+
+    def batch(self, frame_BT: Tensor, mask_BT: Tensor) -> Clips:
+        """Features and positions of frames; both arguments lie on the CPU, the result on the device.
+
+        Nothing here waits for the device: copies to CUDA start from pinned memory and overlap the step before.
+        """
+        index = frame_BT.to(self.device, non_blocking=True)
+        features = {
+            name: (self._tables[name][index] if self.resident else self._gather(name, frame_BT)).float()
+            for name in self._maps
+        }
+        mask = mask_BT.to(self.device, non_blocking=True)
+        return Clips(features=features, mask_BT=mask, latlon_deg=self._latlon_deg[index])
+
+    def _gather(self, name: str, frame_BT: Tensor) -> Tensor:
+        rows = self.frames.row_N[frame_BT.numpy().ravel()]
+        pinned = self.device.type == "cuda"
+        # A fresh pinned buffer each time: PyTorch's host allocator reuses one only after its copy has ended.
+        out = torch.empty(len(rows), self._maps[name][0].shape[1], dtype=torch.float16, pin_memory=pinned)
+        self._take(name, rows, out.numpy())
+        return out.view(*frame_BT.shape, -1).to(self.device, non_blocking=True)
+
+    def _take(self, name: str, rows: np.ndarray, out: np.ndarray) -> None:
+        if len(self._maps[name]) == 1:
+            np.take(self._maps[name][0], rows, axis=0, out=out, mode="clip")  # "clip" writes to `out` without a copy
+            return
+        for i, features in enumerate(self._maps[name]):
+            here = np.flatnonzero((rows >= self._file_first[i]) & (rows < self._file_first[i + 1]))
+            out[here] = features[rows[here] - self._file_first[i]]
+
+    def _load(self, name: str) -> Tensor:
+        width = self._maps[name][0].shape[1]
+        table = torch.empty(len(self.frames), width, dtype=torch.float16, device=self.device)
+        for start in range(0, len(self.frames), _CHUNK_ROWS):
+            rows = self.frames.row_N[start : start + _CHUNK_ROWS]
+            chunk = np.empty((len(rows), width), np.float16)
+            self._take(name, rows, chunk)
+            if not np.isfinite(chunk).all():
+                bad = start + int(np.flatnonzero(~np.isfinite(chunk).all(axis=1))[0])
+                clip = int(np.searchsorted(self.frames.clip_first, bad, side="right")) - 1
+                raise FormatError(
+                    f"{self.frames.video_ids[clip]}: its {name} features are not finite (frame "
+                    f"{bad - int(self.frames.clip_first[clip])}); compute them again with precompute-features"
+                )
+            table[start : start + len(rows)] = torch.from_numpy(chunk)
+        return table
+
+
+def _free_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
