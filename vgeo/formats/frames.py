@@ -1,0 +1,91 @@
+"""frames.jsonl: one JSON line for every extracted frame, with its picture's path relative to the file."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vgeo.errors import FormatError
+from vgeo.formats.streams import dump_json, parse_json, read_text
+from vgeo.geo.sphere import DECIMALS
+from vgeo.records import FrameRecord, check_latlon, parse_utc
+
+_FIELDS = {field.name for field in fields(FrameRecord)}
+
+
+def read_frames(path: str | os.PathLike[str]) -> list[FrameRecord]:
+    """Read frames.jsonl, or the frames.jsonl of a folder; `-` is stdin. Fields that vgeo does not know are ignored.
+
+    Raises InputError, and FormatError naming the line.
+    """
+    file = Path(path) / "frames.jsonl" if Path(path).is_dir() else path
+    records = []
+    for number, line in enumerate(read_text(file).splitlines(), start=1):
+        if line.strip():
+            records.append(_record(parse_json(line, f"{file} line {number}"), f"{file} line {number}"))
+    return records
+
+
+def format_frame(record: FrameRecord) -> str:
+    """One line of frames.jsonl; what is unknown is left out."""
+    values = {name: value for name, value in asdict(record).items() if value is not None and value != {}}
+    values["time_s"] = round(record.time_s, 6)
+    for name in ("lat_deg", "lon_deg"):
+        if name in values:
+            values[name] = round(values[name], DECIMALS)
+    return dump_json(values)
+
+
+def format_frames(records: Iterable[FrameRecord]) -> str:
+    """Lines of frames.jsonl."""
+    return "".join(format_frame(record) for record in records)
+
+
+def _record(value: Any, where: str) -> FrameRecord:
+    if not isinstance(value, dict):
+        raise FormatError(f"{where}: not a JSON object")
+    known = {name: value[name] for name in _FIELDS & value.keys()}
+    try:
+        record = FrameRecord(
+            **known
+            | {
+                "video_id": _text(known["video_id"]),
+                "frame_index": int(known["frame_index"]),
+                "time_s": float(known["time_s"]),
+                "path": _inside(_text(known["path"])),
+                "labels": {str(k): str(v) for k, v in (known.get("labels") or {}).items()},
+            }
+        )
+        _check(record, where)
+    except KeyError as error:
+        raise FormatError(f"{where}: no {error.args[0]} in it; is it a frames.jsonl?") from error
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise FormatError(f"{where}: {error}") from error
+    return record
+
+
+def _check(record: FrameRecord, where: str) -> None:
+    if not np.isfinite(record.time_s):
+        raise ValueError("time_s is not finite")
+    if (record.lat_deg is None) != (record.lon_deg is None):
+        raise ValueError("only one of lat_deg and lon_deg is given")
+    if record.lat_deg is not None and record.lon_deg is not None:
+        check_latlon(np.array([record.lat_deg, record.lon_deg], np.float64), where)
+    if record.timestamp_utc is not None:
+        parse_utc(_text(record.timestamp_utc))
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is not text")
+    return value
+
+
+def _inside(path: str) -> str:
+    """A frame lies beside its frames.jsonl or below: a file from a stranger must not name others."""
+    if os.path.isabs(path) or ".." in Path(path).parts or "\0" in path:
+        raise ValueError(f"path {path!r} leaves the folder")
+    return path

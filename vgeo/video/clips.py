@@ -1,0 +1,136 @@
+"""Opening a clip of any kind, whatever it is, as a stream of frames with times and positions."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vgeo.errors import FormatError, InputError, UsageError
+from vgeo.geo import sphere
+from vgeo.records import Floats
+from vgeo.video.finding import Clip, find_clips, is_image, natural_key
+from vgeo.video.pixels import Pixels, Shape
+from vgeo.video.positions import Moment, TrackSource, find_fixes
+from vgeo.video.sampling import Sampling
+from vgeo.video.sources import FramesSource, ImagesSource, Source, VideoSource
+
+__all__ = ["Clip", "Frame", "OpenClip", "TrackSource", "find_clips", "open_clip"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One frame of a clip."""
+
+    index: int  # in presentation order
+    time_s: float  # when it appears, from the clip's first frame
+    image: Pixels  # [H, W, 3] RGB, upright
+    latlon_deg: Floats | None  # [2]
+    timestamp_utc: datetime | None
+
+
+class OpenClip:
+    """The wanted frames of a clip, in order: iterate once. Frames are decoded as they are asked for.
+
+    time_s: [T] times of the frames to come (fewer come where frames cannot be decoded). decoded: how many came.
+    declared: how many frames the container claims, None when it does not say. start_utc: absolute time of the clip's
+    start. labels: of a data set. remarks: what a reader of a report should know.
+    """
+
+    def __init__(self, clip: Clip, source: Source, sampling: Sampling, shape: Shape, track: TrackSource) -> None:
+        self.clip, self._source, self._shape = clip, source, shape
+        moment = Moment(
+            video_id=clip.video_id, path=clip.path, duration_s=source.duration_s, start_utc=source.start_utc
+        )
+        fixes, self._track_remarks = find_fixes(moment, track, source.carried)
+        self.start_utc = source.start_utc if fixes is None or fixes.start_utc is None else fixes.start_utc
+        self._rows = sampling.rows(
+            source.time_s,
+            source.duration_s,
+            track=None if fixes is None else (fixes.time_s, fixes.latlon_deg),
+            take_all=source.presampled,
+        )
+        self.time_s: Floats = source.time_s[self._rows]
+        self.frame_index: NDArray[np.int64] = source.frame_index[self._rows]
+        if fixes is None:
+            self.latlon_deg = np.full((len(self._rows), 2), np.nan)
+        else:
+            self.latlon_deg = sphere.interpolate(self.time_s, fixes.time_s, fixes.latlon_deg, track.max_gap_s)
+        self.decoded = 0
+        self.declared = source.declared
+        self.labels = dict(source.labels)
+        self._images: Iterator[tuple[int, Pixels]] = iter(())
+
+    @property
+    def remarks(self) -> list[str]:
+        """What went wrong or was chosen, in words; complete after the last frame."""
+        return [*self._track_remarks, *self._source.remarks()]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        close = getattr(self._images, "close", None)
+        if close is not None:
+            close()
+
+    def __iter__(self) -> Iterator[Frame]:
+        places = {int(row): place for place, row in enumerate(self._rows)}
+        self._images = self._source.images([int(row) for row in self._rows], self._shape)
+        for row, image in self._images:
+            at = places[row]
+            position = self.latlon_deg[at]
+            time_s = float(self.time_s[at])
+            self.decoded += 1
+            yield Frame(
+                int(self.frame_index[at]),
+                time_s,
+                image,
+                None if np.isnan(position).any() else position,
+                None if self.start_utc is None else self.start_utc + timedelta(seconds=time_s),
+            )
+        if self.decoded == 0 and len(self._rows):
+            raise FormatError(f"{self.clip.path}: none of {len(self._rows)} wanted frames can be decoded")
+
+
+def open_clip(
+    clip: Clip,
+    sampling: Sampling = Sampling(),
+    *,
+    size: int | None = None,
+    square: bool = False,
+    decoder: str = "pyav",
+    source: TrackSource = TrackSource(),
+) -> OpenClip:
+    """Open a clip and find out when its wanted frames are and where they were; nothing is decoded yet.
+
+    size: pixels of the shorter side, aspect kept; with `square` exactly size x size, aspect not kept. None: as stored.
+    Raises InputError, FormatError, MissingModelError (no codec), UsageError (no track to sample by).
+    """
+    if size is not None and size < 1:
+        raise UsageError(f"--size {size}: must be at least 1")
+    opened: Source
+    if clip.kind == "video":
+        opened = VideoSource(clip.path, decoder)
+    elif clip.kind == "frames":
+        opened = FramesSource(clip.path, clip.video_id)
+    else:
+        opened = ImagesSource(clip.path, _pictures(clip))
+    return OpenClip(clip, opened, sampling, Shape(size, square), source)
+
+
+def _pictures(clip: Clip) -> list[Path]:
+    if clip.path.is_file():
+        return [clip.path]
+    try:
+        names = sorted((name for name in os.listdir(clip.path) if not name.startswith(".")), key=natural_key)
+    except OSError as error:
+        raise InputError(f"{clip.path}: cannot be read ({error.strerror})") from error
+    return [path for name in names if is_image(path := clip.path / name)]

@@ -1,0 +1,146 @@
+"""What there is to look at: videos, folders of images and folders of extracted frames, found and opened alike."""
+
+import os
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from vgeo.errors import InputError
+
+VIDEO_SUFFIXES = frozenset(
+    ".mp4 .m4v .mov .mkv .webm .avi .ts .mts .m2ts .mpg .mpeg .wmv .flv .3gp .3g2 .ogv .mxf .vob "  # noqa: SIM905
+    ".360 .insv .lrv .hevc .h264 .gif".split()
+)
+IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"))
+FRAMES_FILE = "frames.jsonl"
+
+Kind = Literal["video", "images", "frames"]
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One recording. `path` is the video, the folder of images (or one image), or the frames.jsonl that lists it."""
+
+    video_id: str
+    path: Path
+    kind: Kind
+
+
+def find_clips(inputs: Sequence[str | os.PathLike[str]]) -> list[Clip]:
+    """Find the clips in files, folders (and theirs), lists (.txt, one path a line; `-` is stdin) and frames.jsonl.
+
+    A named file that does not exist becomes a clip all the same: opening it fails, and only it. Clips of a folder come
+    in natural order of names (2 before 10). Ids are unique: the file's stem, with its folders' names or its suffix
+    where two have the same. Raises InputError when there is nothing.
+    """
+    found: list[Clip] = []
+    for item in inputs:
+        found += _clips_of(os.fspath(item))
+    unique = list({(clip.path, clip.video_id): clip for clip in found}.values())
+    if not unique:
+        names = ", ".join(str(item) for item in inputs) or "no input"
+        raise InputError(f"{names}: no videos or images in it; put recordings there, or name files or folders")
+    return _with_unique_ids(unique)
+
+
+def natural_key(path: str | os.PathLike[str]) -> list[tuple[int, int, str]]:
+    """Sort key under which frame2 comes before frame10."""
+    parts = re.split(r"(\d+)", os.fspath(path))
+    return [(0, int(part), part) if part.isdecimal() else (1, 0, part.lower()) for part in parts if part]
+
+
+def is_image(path: Path) -> bool:
+    """True for the suffix of a still picture."""
+    return path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def _clips_of(item: str) -> Iterator[Clip]:
+    path = Path(item)
+    if item == "-":
+        for line in sys.stdin.read().splitlines():
+            if line.strip():
+                yield from _clips_of(line.strip())
+    elif path.is_dir():
+        yield from _clips_of_folder(path)
+    elif path.suffix.lower() in (".txt", ".lst") and path.is_file():
+        yield from _clips_of_list(path)
+    elif path.suffix.lower() == ".jsonl" and path.is_file():
+        yield from _clips_of_frames(path)
+    else:
+        yield Clip(_safe_id(path.stem), path, "images" if is_image(path) else "video")
+
+
+def _clips_of_folder(folder: Path) -> Iterator[Clip]:
+    """frames.jsonl where there is one; else the videos, and every folder that holds pictures and no video."""
+    if (folder / FRAMES_FILE).is_file():
+        yield from _clips_of_frames(folder / FRAMES_FILE)
+        return
+    seen: set[str] = set()
+    for root, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(root)
+        if real in seen:  # a link that leads back
+            folders.clear()
+            continue
+        seen.add(real)
+        if FRAMES_FILE in files:
+            folders.clear()
+            yield from _clips_of_frames(Path(root) / FRAMES_FILE)
+            continue
+        folders[:] = sorted((name for name in folders if not name.startswith(".")), key=natural_key)
+        paths = [Path(root) / name for name in sorted(files, key=natural_key) if not name.startswith(".")]
+        videos = [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES]
+        for path in videos:
+            yield Clip(_safe_id(path.stem), path, "video")
+        if not videos and any(is_image(path) for path in paths):
+            yield Clip(_safe_id(Path(real).name), Path(root), "images")
+
+
+def _clips_of_list(path: Path) -> Iterator[Clip]:
+    from vgeo.formats.streams import read_text
+
+    for line in read_text(path, 2**27).splitlines():
+        name = line.strip()
+        if not name or name.startswith("#"):
+            continue
+        beside = path.parent / name  # relative to where we are, as `find` prints it, else to the list
+        yield from _clips_of(name if os.path.exists(name) or not beside.exists() else str(beside))
+
+
+def _clips_of_frames(path: Path) -> Iterator[Clip]:
+    from vgeo.formats.frames import read_frames
+
+    for video_id in dict.fromkeys(record.video_id for record in read_frames(path)):
+        yield Clip(video_id, path, "frames")
+
+
+def _with_unique_ids(clips: list[Clip]) -> list[Clip]:
+    ids = [clip.video_id for clip in clips]
+    for depth in range(1, 8):
+        counts = Counter(ids)
+        if max(counts.values()) == 1:
+            break
+        for i, clip in enumerate(clips):
+            parents = [name for name in clip.path.absolute().parts[1:-1]][-depth:]
+            if counts[ids[i]] > 1 and clip.kind != "frames":
+                ids[i] = _safe_id("_".join([*parents, clip.path.name if depth > 4 else clip.path.stem]))
+    taken: set[str] = set()
+    unique = []
+    for clip, wanted in zip(clips, ids, strict=True):
+        name, n = wanted, 1
+        while name in taken:
+            n += 1
+            name = f"{wanted}-{n}"
+        taken.add(name)
+        unique.append(clip if name == clip.video_id or clip.kind == "frames" else Clip(name, clip.path, clip.kind))
+    return unique
+
+
+def _safe_id(name: str) -> str:
+    """A stem that can name a folder anywhere: valid text, no separators or control characters, no leading dot."""
+    text = os.fsencode(name).decode("utf-8", "replace")
+    text = re.sub(r"[\x00-\x1f\x7f/\\]", "_", text).lstrip(".")
+    return text or "clip"
