@@ -141,7 +141,8 @@ def format_of(path: str | os.PathLike[str], format: str | None = None) -> str:
 def read_gallery(path: str | os.PathLike[str], format: str | None = None) -> Gallery:
     """Read a gallery: HDF5, CSV with LAT,LON (other columns become labels) or GeoJSON points.
 
-    `-` is stdin in one of the last two. Features and keys stay on disk and are mapped into memory. Raises InputError, FormatError.
+    `-` is stdin in one of the last two. Features and keys stay on disk and are mapped into memory.
+    Raises InputError, FormatError.
     """
     chosen = None if is_stdio(path) and format is None else format_of(path, format)
     if chosen == "h5":
@@ -174,8 +175,8 @@ def write_gallery(path: str | os.PathLike[str], gallery: Gallery, format: str | 
 def _write_h5(path: str | os.PathLike[str], gallery: Gallery) -> None:
     latlon = gallery.latlon_deg
     data = {"lat_deg": h5_array(latlon[:, 0]), "lon_deg": h5_array(latlon[:, 1])}
-    for name, values in gallery.labels.items():
-        texts, codes = _encode(values)
+    for name, label in gallery.labels.items():
+        texts, codes = _encode(label)
         data[f"labels/{_escape(name)}"] = h5_strings(texts)
         data[f"label_codes/{_escape(name)}"] = h5_array(codes)
     for name, values in gallery.features.items():
@@ -222,7 +223,9 @@ def _read_encoders(stored: Any, path: str | os.PathLike[str]) -> "dict[str, Enco
 
 
 def _read_label(file: h5py.File, name: str) -> NDArray[np.object_]:
-    texts = np.array([*read_strings(file, f"labels/{name}"), ""], object)[:-1]  # of objects, even when it is empty
+    words = read_strings(file, f"labels/{name}")
+    texts = np.empty(len(words), object)
+    texts[:] = words
     codes = read_array(file, f"label_codes/{name}", 1, "i")
     if len(codes) and not (codes.min() >= 0 and codes.max() < len(texts)):
         raise FormatError(f"{file.filename}: the codes of label {name} point outside its texts; make it again")

@@ -13,13 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vgeo.errors import FormatError
+from vgeo.formats.fixes import number
 from vgeo.formats.streams import dump_json, parse_json, read_text
+from vgeo.formats.tables import LAT, LON, guarded, unguarded
 from vgeo.geo.sphere import DECIMALS
 
 Labels = dict[str, NDArray[np.object_]]
 
-LAT_NAMES = ("lat", "latitude", "lat_deg")
-LON_NAMES = ("lon", "lng", "long", "longitude", "lon_deg")
+
+class NotPoints(FormatError):  # noqa: N818  # the name says what the file is not
+    """GeoJSON that holds something else than points: a trajectory, an area."""
 
 
 def read(path: str | os.PathLike[str], format: str | None = None) -> tuple[NDArray[np.float64], Labels]:
@@ -34,73 +37,72 @@ def read(path: str | os.PathLike[str], format: str | None = None) -> tuple[NDArr
 
 
 def parse_csv(text: str, where: str | os.PathLike[str]) -> tuple[NDArray[np.float64], Labels]:
-    """Parse CSV with a header that names a latitude and a longitude; every other column becomes a label."""
+    """Parse a table with a header that names a latitude and a longitude; every other column becomes a label."""
+    header_line = text.split("\n", 1)[0]
+    delimiter = max(",;\t|", key=header_line.count)
     try:
-        rows = [row for row in csv.reader(io.StringIO(text), strict=True) if row]
+        rows = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter, strict=True) if row]
     except csv.Error as error:
         raise FormatError(f"{where}: not CSV ({error})") from error
     if not rows:
         raise FormatError(f"{where}: empty; expected a header LAT,LON and one line a place")
     header = [name.strip() for name in rows.pop(0)]
-    lat, lon = (_column(header, names, where) for names in (LAT_NAMES, LON_NAMES))
-    for number, row in enumerate(rows, 1):
-        if len(row) != len(header):
-            raise FormatError(f"{where}: entry {number} has {len(row)} columns, the header {len(header)}")
+    lat, lon = (_column(header, names, where) for names in (LAT, LON))
     if len(set(header)) != len(header):
-        raise FormatError(f"{where}: two columns have the same name: {', '.join(header)}")
-    latlon = np.stack([_numbers([row[column] for row in rows], where) for column in (lat, lon)], axis=1)
+        raise FormatError(f"{where}: two columns have the same name: {header_line.strip()[:80]!r}")
+    positions = []
+    for count, row in enumerate(rows, 1):
+        if len(row) != len(header):
+            raise FormatError(f"{where}: entry {count} has {len(row)} columns, the header {len(header)}")
+        try:
+            positions.append((float(row[lat]), float(row[lon])))
+        except ValueError as error:
+            raise FormatError(f"{where}: entry {count}: {row[lat]!r}, {row[lon]!r} are not degrees") from error
     labels = {
-        name: np.array([*(row[column] for row in rows), ""], object)[:-1]
+        name: _texts([unguarded(row[column]) for row in rows])
         for column, name in enumerate(header)
         if column not in (lat, lon)
     }
-    return latlon, labels
+    return np.array(positions, np.float64).reshape(-1, 2), labels
 
 
 def _column(header: Sequence[str], names: Sequence[str], where: str | os.PathLike[str]) -> int:
     found = [column for column, name in enumerate(header) if name.lower() in names]
     if len(found) != 1:
         what = "no column" if not found else "several columns"
-        raise FormatError(f"{where}: {what} named {names[0].upper()} in the header {','.join(header)[:80]!r}")
+        raise FormatError(f"{where}: {what} for {names[1].upper()} in the first line, {','.join(header)[:80]!r}")
     return found[0]
 
 
-def _numbers(texts: Sequence[str], where: str | os.PathLike[str]) -> NDArray[np.float64]:
-    values = []
-    for number, text in enumerate(texts, 1):
-        try:
-            values.append(float(text))
-        except ValueError as error:
-            raise FormatError(f"{where}: entry {number}: {text[:40]!r} is not a number of degrees") from error
-    return np.array(values, np.float64)
+def _texts(values: Sequence[str]) -> NDArray[np.object_]:
+    column = np.empty(len(values), object)
+    column[:] = values
+    return column
 
 
 def parse_geojson(value: Any, where: str | os.PathLike[str]) -> tuple[NDArray[np.float64], Labels]:
     """Take the points of a FeatureCollection; their text and number properties become labels."""
     features = value.get("features") if isinstance(value, dict) else None
     if not isinstance(features, list):
-        raise FormatError(f"{where}: not a GeoJSON FeatureCollection of points")
+        raise NotPoints(f"{where}: not a GeoJSON FeatureCollection of points")
     positions, records = [], []
-    for number, feature in enumerate(features, 1):
-        positions.append(_point(feature, f"{where}: feature {number}"))
+    for count, feature in enumerate(features, 1):
+        positions.append(_point(feature, f"{where}: feature {count}"))
         properties = feature.get("properties")
         records.append(properties if isinstance(properties, dict) else {})
     names = list(dict.fromkeys(name for record in records for name, text in record.items() if _is_label(text)))
-    labels = {name: np.array([*(_label(record.get(name)) for record in records), ""], object)[:-1] for name in names}
+    labels = {name: _texts([_label(record.get(name)) for record in records]) for name in names}
     return np.array(positions, np.float64).reshape(-1, 2), labels
 
 
 def _point(feature: Any, where: str) -> tuple[float, float]:
     geometry = feature.get("geometry") if isinstance(feature, dict) else None
     if not isinstance(geometry, dict) or geometry.get("type") != "Point":
-        raise FormatError(f"{where} is not a point")
+        raise NotPoints(f"{where} is not a point")
     pair = geometry.get("coordinates")
-    if not isinstance(pair, list) or len(pair) not in (2, 3) or not all(type(x) in (int, float) for x in pair):
+    if not isinstance(pair, list) or len(pair) not in (2, 3):
         raise FormatError(f"{where}: its coordinates are not [longitude, latitude]")
-    try:
-        return float(pair[1]), float(pair[0])
-    except OverflowError as error:
-        raise FormatError(f"{where}: its coordinates are not on the Earth") from error
+    return number(pair[1], where), number(pair[0], where)
 
 
 def _is_label(value: Any) -> bool:
@@ -118,7 +120,7 @@ def csv_lines(latlon_deg: NDArray[np.float64], labels: Mapping[str, NDArray[np.o
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["LAT", "LON", *labels])
     for (lat, lon), *row in zip(latlon_deg.tolist(), *labels.values(), strict=True):
-        writer.writerow([_degrees(lat), _degrees(lon), *row])
+        writer.writerow([_degrees(lat), _degrees(lon), *map(guarded, row)])
         yield _drain(buffer)
     yield _drain(buffer)
 

@@ -5,7 +5,7 @@ straddles the antimeridian is as ordinary as any other. Positions are (lat, lon)
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,19 +95,29 @@ def grid(box: Box, spacing_km: float) -> Floats:
     return points.reshape(-1, 2)
 
 
-def grid_size(boxes: Sequence[Box], spacing_km: float) -> int:
-    """Number of positions that the grids of several boxes hold together."""
-    return sum(rows * columns for rows, columns in (grid_shape(box, spacing_km) for box in boxes))
+def even_columns(box: Box, lat_deg: Floats, spacing_km: float) -> NDArray[np.int64]:
+    """Points on each row [R] of a grid whose rows follow the parallels' own lengths, at least one."""
+    lengths_km = box.width_deg * KM_PER_DEG * np.cos(np.radians(lat_deg))
+    return np.maximum(1, np.rint(lengths_km / spacing_km)).astype(np.int64)
 
 
-def fitting_spacing_km(boxes: Sequence[Box], spacing_km: float, max_points: int) -> float:
-    """The least spacing, in two digits, at which the boxes' grids hold no more than `max_points`."""
-    if grid_size(boxes, spacing_km) <= max_points:
-        return spacing_km
-    wanted = spacing_km * math.sqrt(grid_size(boxes, spacing_km) / max_points)
-    while True:
+def even_rows(box: Box, lat_deg: Floats, spacing_km: float) -> Floats:
+    """Positions on the rows at `lat_deg`, each divided by the spacing on its own: even in boxes of any height.
+
+    Ours, for areas as large as countries, where the paper's columns crowd towards a pole or thin out away from it.
+    """
+    columns = even_columns(box, lat_deg, spacing_km)
+    before = np.repeat(np.cumsum(columns) - columns, columns)
+    share = (np.arange(columns.sum()) - before + 0.5) / np.repeat(columns, columns)
+    lon = wrap_lon(np.round(box.west_deg + share * box.width_deg, DECIMALS))
+    return np.stack([np.repeat(lat_deg, columns), np.round(lon, DECIMALS)], axis=1)
+
+
+def fitting_spacing_km(count: Callable[[float], float], spacing_km: float, max_points: int) -> float:
+    """The least spacing, in two digits, at which `count` of it is no more than `max_points`."""
+    wanted = spacing_km
+    while count(wanted) > max_points and wanted < np.pi * EARTH_RADIUS_KM:
+        wanted *= max(1.01, math.sqrt(count(wanted) / max_points))
         unit = 10.0 ** (math.floor(math.log10(wanted)) - 1)
-        found = float(f"{math.ceil(wanted / unit) * unit:.2g}")
-        if grid_size(boxes, found) <= max_points or found > 4 * EARTH_RADIUS_KM:
-            return found
-        wanted = found * 1.02
+        wanted = float(f"{math.ceil(wanted / unit) * unit:.2g}")
+    return wanted

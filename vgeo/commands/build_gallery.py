@@ -1,0 +1,155 @@
+"""`vgeo build-gallery`: the candidate places that clips are searched among."""
+
+import difflib
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vgeo.commands import options
+from vgeo.errors import UsageError
+
+EXAMPLE = "vgeo build-gallery grid features.h5 --spacing-km 0.1 --out gallery.h5"
+KINDS = ("grid", "points", "cities")
+GRID, POINTS, CITIES = "Grid", "Points", "Cities"
+
+
+def complete_kinds(incomplete: str) -> list[str]:
+    """Kinds of galleries, for the shell."""
+    return [kind for kind in KINDS if kind.startswith(incomplete)]
+
+
+SpacingKm = Annotated[float, typer.Option("--spacing-km", help="Distance between neighbours.", rich_help_panel=GRID)]
+MarginKm = Annotated[
+    float, typer.Option("--margin-km", min=0, help="Padding around each region's positions.", rich_help_panel=GRID)
+]
+TrimPercent = Annotated[
+    float,
+    typer.Option("--trim-percent", min=0, max=49, help="Outliers left out at each edge.", rich_help_panel=GRID),
+]
+RegionLabel = Annotated[
+    str | None,
+    typer.Option("--region-label", help="Regions by a label such as city, not by nearness.", rich_help_panel=GRID),
+]
+MinPoints = Annotated[
+    int, typer.Option("--min-points", min=1, help="Leave out regions of fewer positions.", rich_help_panel=GRID)
+]
+Within = Annotated[
+    Path | None,
+    typer.Option("--within", help="Cut by GeoJSON polygons; without INPUTS, fill them.", rich_help_panel=GRID),
+]
+MaxPoints = Annotated[int, typer.Option("--max-points", min=1, help="Refuse a larger grid.", rich_help_panel=GRID)]
+KeepFeatures = Annotated[
+    bool, typer.Option("--keep-features", help="Carry the frames' features (method nearest).", rich_help_panel=POINTS)
+]
+Unique = Annotated[bool, typer.Option("--unique", help="Drop repeated positions.", rich_help_panel=POINTS)]
+ThinM = Annotated[
+    float | None,
+    typer.Option("--thin-m", min=0, help="Drop positions nearer than this to another.", rich_help_panel=POINTS),
+]
+MinPopulation = Annotated[int, typer.Option("--min-population", min=0, help="Of a city.", rich_help_panel=CITIES)]
+Country = Annotated[
+    list[str] | None, typer.Option("--country", help="Name or ISO code; may be repeated.", rich_help_panel=CITIES)
+]
+Out = Annotated[
+    Path, typer.Option("--out", "-o", help="HDF5, CSV or GeoJSON by suffix; - is CSV.", rich_help_panel=options.OUTPUT)
+]
+Format = Annotated[
+    str | None, typer.Option("--format", help="h5, csv or geojson, whatever the name.", rich_help_panel=options.OUTPUT)
+]
+Model = Annotated[
+    str | None,
+    typer.Option("--model", "-m", help="Embed the places with this model now, once.", rich_help_panel=options.MODEL),
+]
+
+
+def build_gallery(
+    ctx: typer.Context,
+    kind: Annotated[
+        str, typer.Argument(metavar="[grid|points|cities]", autocompletion=complete_kinds, help="What to build.")
+    ] = "grid",
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[INPUTS]...", help="Feature files, tracks, points or folders; else features.h5."),
+    ] = None,
+    spacing_km: SpacingKm = 0.1,
+    margin_km: MarginKm = 1.0,
+    trim_percent: TrimPercent = 0.0,
+    region_label: RegionLabel = None,
+    min_points: MinPoints = 1,
+    within: Within = None,
+    max_points: MaxPoints = 5_000_000,
+    keep_features: KeepFeatures = False,
+    unique: Unique = False,
+    thin_m: ThinM = None,
+    min_population: MinPopulation = 15000,
+    country: Country = None,
+    out: Out = Path("gallery.h5"),
+    format: Format = None,
+    overwrite: options.Overwrite = False,
+    model: Model = None,
+    offline: options.Offline = False,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+) -> None:
+    """Build the gallery: the candidate places that clips are searched among.
+
+    grid lays points over each region where the inputs have positions (VidTAG, appendix D.1); points
+    takes the inputs' own positions; cities takes the cities of GeoNames with their hierarchy.
+    """
+    _check_words(ctx, kind, inputs or [])
+    from vgeo import logs
+    from vgeo.stages import build_gallery as stage
+    from vgeo.stages.grid_gallery import GridRules
+
+    compute = loaded = None
+    if model is not None:
+        from vgeo.device import announce, choose
+        from vgeo.stages.models import load_model
+
+        compute = choose(device, precision)
+        announce(compute)
+        loaded = load_model(model, offline=offline, compute=compute)
+    with logs.progress_bar() as progress:
+        gallery = stage.build_gallery(
+            kind,
+            inputs or [],
+            out,
+            rules=GridRules(
+                spacing_km=spacing_km,
+                margin_km=margin_km,
+                trim_percent=trim_percent,
+                region_label=region_label,
+                min_points=min_points,
+                max_points=max_points,
+            ),
+            within=within,
+            keep_features=keep_features,
+            unique=unique,
+            thin_m=thin_m,
+            min_population=min_population,
+            countries=country or (),
+            model=loaded,
+            compute=compute,
+            format=format,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    logging.getLogger("vgeo").info("%s", stage.describe(gallery, out))
+
+
+def _check_words(ctx: typer.Context, kind: str, inputs: list[str]) -> None:
+    """Raise UsageError for an unknown kind, and for options of another kind, which would do nothing."""
+    if kind not in KINDS:
+        near = difflib.get_close_matches(kind, KINDS, n=1)
+        if Path(kind).exists() or "." in kind:
+            hint = f"name the kind first: 'vgeo build-gallery grid {' '.join([kind, *inputs])}'"
+        else:
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(KINDS)}"
+        raise UsageError(f"no kind of gallery {kind!r}; {hint}")
+    for option in ctx.command.params:
+        panel = getattr(option, "rich_help_panel", None)
+        source = ctx.get_parameter_source(option.name or "")
+        if panel in (GRID, POINTS, CITIES) and panel.lower() != kind and source and source.name == "COMMANDLINE":
+            raise UsageError(f"{option.opts[0]} belongs to {panel.lower()}, not to {kind}")

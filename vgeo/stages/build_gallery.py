@@ -1,0 +1,123 @@
+"""Build the gallery that clips are searched among: a grid, given points, or the world's cities."""
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vgeo.errors import InputError, UsageError
+from vgeo.formats.gallery import Gallery, format_of, write_gallery
+from vgeo.formats.streams import check_output
+from vgeo.geo import places, thinning
+from vgeo.logs import SILENT, Progress
+from vgeo.stages.gallery_inputs import Source, read_places
+from vgeo.stages.grid_gallery import GridRules, build_grid
+
+if TYPE_CHECKING:
+    from vgeo.device import Compute
+    from vgeo.stages.models import Model
+
+log = logging.getLogger(__name__)
+
+KINDS = ("grid", "points", "cities")
+DEFAULT_INPUT = "features.h5"
+
+
+def build_gallery(
+    kind: str,
+    inputs: Sequence[Source],
+    out: Source,
+    *,
+    rules: GridRules | None = None,
+    within: Source | None = None,
+    keep_features: bool = False,
+    unique: bool = False,
+    thin_m: float | None = None,
+    min_population: int = 15000,
+    countries: Sequence[str] = (),
+    model: "Model | None" = None,
+    compute: "Compute | None" = None,
+    format: str | None = None,
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> Gallery:
+    """Build a gallery of a kind (grid, points or cities), write it to `out` and return it.
+
+    inputs: none means features.h5, except for cities and where `within` says it all. model: embeds the rows; the keys
+    are stored under its hash. format: by the suffix of `out` when None.
+    Raises UsageError, InputError, FormatError or OutputError, and writes nothing then.
+    """
+    if kind not in KINDS:
+        raise UsageError(f"no kind of gallery {kind!r}; there are {', '.join(KINDS)}")
+    if format_of(out, format) != "h5" and (keep_features or model is not None):
+        raise UsageError(f"{out}: features and keys need HDF5; give --out a name that ends in .h5")
+    check_output(out, overwrite)
+    if kind == "cities":
+        if inputs:
+            raise UsageError(f"cities takes no inputs, but was given {inputs[0]}; narrow it with --country")
+        gallery = build_cities(min_population, countries)
+    elif kind == "points":
+        gallery = build_points(inputs or [DEFAULT_INPUT], keep_features=keep_features, unique=unique, thin_m=thin_m)
+    else:
+        sources = inputs or ([] if within is not None else [DEFAULT_INPUT])
+        gallery = build_grid(sources, rules, within=within, progress=progress)
+    if model is not None:
+        from vgeo.stages.keys import embed_gallery
+
+        keys = embed_gallery(model, gallery, compute, progress)
+        gallery = replace(gallery, keys={model.hash: np.asarray(keys.cpu(), np.float32)})
+    write_gallery(out, gallery, format)
+    return gallery
+
+
+def build_points(
+    inputs: Sequence[Source], *, keep_features: bool = False, unique: bool = False, thin_m: float | None = None
+) -> Gallery:
+    """Take the inputs' own positions, in their order; repeated ones stay unless told otherwise.
+
+    keep_features: carry the features of a feature file along (for the method `nearest`). unique: drop repeated
+    positions. thin_m: drop positions nearer than this to one before them. The first of each is kept.
+    """
+    gallery = read_places(inputs, keep_features)
+    if unique or thin_m:
+        rows = thinning.thin(gallery.latlon_deg, thin_m) if thin_m else thinning.distinct(gallery.latlon_deg)
+        log.info("%d of %d positions kept", len(rows), len(gallery))
+        gallery = gallery.take(rows)
+    return replace(gallery, attributes={"kind": "points", **({"thin_m": thin_m} if thin_m else {})})
+
+
+def build_cities(min_population: int = 15000, countries: Sequence[str] = ()) -> Gallery:
+    """Take the cities of GeoNames, with city, state, country, continent and population as labels.
+
+    Raises UsageError for an unknown country, InputError where no city is large enough.
+    """
+    table = places.load_cities(min_population, countries)
+    if not len(table):
+        where = f" in {', '.join(countries)}" if countries else ""
+        raise InputError(f"no city of {min_population:,} people{where}; lower --min-population")
+    columns = ("city", "state", "country", "country_code", "continent")
+    labels = {name: getattr(table, name) for name in columns}
+    labels["population"] = np.array([str(count) for count in table.population], object)
+    made = {"kind": "cities", "min_population": min_population, "source": "GeoNames, CC BY 4.0"}
+    return Gallery(latlon_deg=table.latlon_deg, labels=labels, attributes=made)
+
+
+def describe(gallery: Gallery, out: Source) -> str:
+    """One line about a finished gallery."""
+    made = gallery.attributes
+    parts = [f"{len(gallery):,} points"]
+    if made.get("kind") == "grid":
+        parts += [f"{made['regions']:,} region{'s' * (made['regions'] != 1)}", f"{made['area_km2']:,.6g} km²"]
+        parts += [f"spacing {made['spacing_km']:g} km"]
+    if gallery.features:
+        parts.append(f"features of {', '.join(gallery.features)}")
+    if gallery.keys:
+        parts.append("keys embedded")
+    if Path(out).is_file():
+        size = os.path.getsize(out)
+        parts.append(f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB")
+    return f"{out}: {', '.join(parts)}"

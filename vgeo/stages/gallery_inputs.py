@@ -1,0 +1,126 @@
+"""Places of any input that holds positions: galleries, feature files, tracks, frames.jsonl, folders of tracks."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vgeo.errors import InputError, VgeoError
+from vgeo.formats import gallery_text
+from vgeo.formats.gallery import FORMAT, Gallery, join, read_gallery
+from vgeo.formats.safe_h5 import open_h5, read_attributes
+from vgeo.formats.streams import is_stdio
+
+Source = str | os.PathLike[str]
+
+
+def read_places(inputs: Sequence[Source], keep_features: bool = False) -> Gallery:
+    """Return all positions of the inputs, one after the other, with what labels they carry.
+
+    keep_features: carry the features of feature files along. Raises InputError where an input is missing or holds no
+    positions, with the command that makes it; FormatError.
+    """
+    if sum(is_stdio(source) for source in inputs) > 1:
+        raise InputError("-: stdin can be read once; give it once")
+    return join([_read(source, keep_features) for source in inputs])
+
+
+def _read(source: Source, keep_features: bool) -> Gallery:
+    suffix = Path(source).suffix.lower()
+    if not is_stdio(source) and not Path(source).exists():
+        hint = "; make it with 'vgeo precompute-features'" if suffix in (".h5", ".hdf5") else ""
+        raise InputError(f"{source}: no such file{hint}")
+    if suffix in (".h5", ".hdf5"):
+        with open_h5(source) as file:
+            is_gallery = read_attributes(file).get("format") == FORMAT
+        return _read_h5_gallery(source, keep_features) if is_gallery else _read_features(source, keep_features)
+    if keep_features:
+        raise _no_features(source)
+    if Path(source).name.endswith(".jsonl") or _is_frames_folder(source):
+        return _read_frames(source)
+    if is_stdio(source) or suffix not in (".csv", ".geojson", ".json"):
+        return _read_tracks(source)
+    try:
+        return read_gallery(source)
+    except gallery_text.NotPoints:  # a GeoJSON trajectory
+        return _read_tracks(source)
+
+
+def _read_h5_gallery(source: Source, keep_features: bool) -> Gallery:
+    gallery = read_gallery(source)
+    if not keep_features:
+        return replace(gallery, features={}, encoders={}, keys={})
+    if not gallery.features:
+        raise _no_features(source)
+    return replace(gallery, keys={})
+
+
+def _read_tracks(source: Source) -> Gallery:
+    from vgeo.formats.tracks import read_tracks
+
+    tracks = read_tracks(os.fspath(source))
+    if not tracks:
+        raise InputError(f"{source}: holds no positions")
+    return Gallery(
+        latlon_deg=np.concatenate([track.latlon_deg for track in tracks]),
+        labels={"video_id": _spread([track.video_id for track in tracks], [len(track) for track in tracks])},
+    )
+
+
+def _read_features(source: Source, keep_features: bool) -> Gallery:
+    from vgeo.formats.features import FeatureFile
+
+    file = FeatureFile.open(source)
+    known = np.flatnonzero(~np.isnan(file.latlon_deg[:, 0]))
+    if not len(known):
+        raise _no_positions(source, len(file.latlon_deg))
+    sizes = np.diff(file.first_row)
+    labels = {"video_id": file.video_ids, **file.labels}
+    everywhere = len(known) == len(file.latlon_deg)  # then features stay on disk, mapped
+    features = {name: file.features(name) for name in file.encoders} if keep_features else {}
+    return Gallery(
+        latlon_deg=file.latlon_deg[known],
+        labels={name: _spread(values, sizes)[known] for name, values in labels.items()},
+        features=features if everywhere else {name: values[known] for name, values in features.items()},
+        encoders=file.encoders if keep_features else {},
+    )
+
+
+def _read_frames(source: Source) -> Gallery:
+    from vgeo.formats.frames import read_frames
+
+    frames = read_frames(source)
+    placed = [(frame, frame.lat_deg, frame.lon_deg) for frame in frames if frame.lat_deg is not None]
+    if not placed:
+        raise _no_positions(source, len(frames))
+    names = dict.fromkeys(name for frame, _, _ in placed for name in frame.labels)
+    labels = {name: _spread([frame.labels.get(name, "") for frame, _, _ in placed]) for name in names}
+    return Gallery(
+        latlon_deg=np.array([(lat, lon) for _, lat, lon in placed], np.float64),
+        labels={"video_id": _spread([frame.video_id for frame, _, _ in placed]), **labels},
+    )
+
+
+def _is_frames_folder(source: Source) -> bool:
+    return not is_stdio(source) and (Path(source) / "frames.jsonl").is_file()
+
+
+def _no_features(source: Source) -> VgeoError:
+    return InputError(f"{source}: holds no features to keep; give a file made by 'vgeo precompute-features'")
+
+
+def _no_positions(source: Source, frames: int) -> VgeoError:
+    return InputError(
+        f"{source}: none of its {frames} frames has a position; extract them with 'vgeo extract-frames --track FILE', "
+        "or build a gallery without positions: 'vgeo build-gallery cities' or '--within AREA.geojson'"
+    )
+
+
+def _spread(values: Sequence[str], sizes: Sequence[int] | NDArray[np.int64] | None = None) -> NDArray[np.object_]:
+    """One text for each row, from one for each clip."""
+    column = np.empty(len(values), object)
+    column[:] = values
+    return column if sizes is None else np.repeat(column, sizes)
