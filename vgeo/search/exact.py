@@ -86,8 +86,8 @@ def probability_mass(
 
     latlon_deg: [G, 2] positions of the keys. answers: [N] row of each query's answer. log_total_N: from `top_k`.
     Distances are great circles from float64 chords. The radius comes from a histogram of 16 bins an octave of squared
-    chord: it is the upper edge of the bin, whose chord is at most 3.1 % too long (so is the arc, but beyond a quarter of
-    the globe, where it is up to 11 %), and 0 where half of the mass lies within 0.5 m.
+    chord: it is the upper edge of the bin, whose chord is at most 3.1 % too long (nearly so its arc, but for places
+    near the antipode), and 0 where half of the mass lies within 0.5 m.
     """
     n_queries, device = len(queries_NE), queries_NE.device
     points_G3 = unit_vectors(latlon_deg)
