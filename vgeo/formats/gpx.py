@@ -28,7 +28,7 @@ def read_gpx(text: str, where: str) -> list[Track]:
     import gpxpy
     from gpxpy.gpx import GPXException
 
-    check_xml(text, where)  # gpxpy would expand entities
+    check_xml(text, where, "gpx")  # gpxpy would expand entities
     try:
         gpx = gpxpy.parse(text)
     except (GPXException, ValueError, TypeError, AttributeError, ArithmeticError) as error:

@@ -26,9 +26,7 @@ def read_kml(text: str, where: str) -> list[Track]:
 
     Namespaces do not matter. Raises FormatError.
     """
-    root = parse_xml(text, where)
-    if local_name(root) != "kml":
-        raise FormatError(f"{where}: not KML, but XML of <{local_name(root)}>")
+    root = parse_xml(text, where, "kml")
     lines: list[tuple[str | None, str | None, Fixes]] = []
     points = Fixes()
     for placemark in _all(root, "Placemark"):

@@ -11,12 +11,14 @@ _UNWRITABLE = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010fff
 DEEPEST = 100  # GPX and KML files nest less than 20 levels
 
 
-def check_xml(text: str, where: str) -> None:
-    """Raise FormatError unless `text` is well-formed XML without a document type and of sane depth."""
+def check_xml(text: str, where: str, root: str) -> None:
+    """Raise FormatError unless `text` is well-formed XML of that root, with no document type and of sane depth."""
     depth = 0
 
-    def enter(_name: str, _attributes: dict[str, str]) -> None:
+    def enter(name: str, _attributes: dict[str, str]) -> None:
         nonlocal depth
+        if depth == 0 and name.rpartition(":")[2] != root:
+            raise FormatError(f"{where}: not {root.upper()}, but XML that begins with <{name[:40]}>")
         depth += 1
         if depth > DEEPEST:
             raise FormatError(f"{where}: nested too deeply to be data of this kind")
@@ -38,9 +40,9 @@ def check_xml(text: str, where: str) -> None:
         raise FormatError(f"{where}: not XML ({error})") from error
 
 
-def parse_xml(text: str, where: str) -> ElementTree.Element:
+def parse_xml(text: str, where: str, root: str) -> ElementTree.Element:
     """Parse checked XML and return its root. Raises FormatError."""
-    check_xml(text, where)
+    check_xml(text, where, root)
     try:
         return ElementTree.fromstring(text)
     except (ElementTree.ParseError, ValueError) as error:
