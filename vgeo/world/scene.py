@@ -142,11 +142,11 @@ def _build_lots(
         channel(looks, "light") + 0.45 * own[:, 0],
         channel(looks, "warm") + 0.45 * own[:, 1],
         channel(looks, "red") + 0.35 * own[:, 2],
-        0.095,
+        0.085,
     )
     roof = tinted(0.6 * np.array(city.roof) + 0.4 * facade, channel(looks, "roof"), own[:, 3], own[:, 4], 0.05)
     storeys = np.clip(city.storeys * np.exp(0.38 * channel(looks, "height") + 0.16 * rng.normal(size=n)), 1, 24)
-    floor_m = 3.1 + 0.25 * np.clip(channel(looks, "bay"), -1.5, 1.5)
+    floor_m = city.floor_m + 0.15 * np.clip(channel(looks, "bay"), -1.5, 1.5)
     glass = tinted(np.array([0.30, 0.36, 0.42]), channel(looks, "glass"), -np.abs(own[:, 1]), own[:, 2] * 0, 0.06)
     hue = rng.random(n)
     sign = 0.5 + 0.28 * np.cos(2 * np.pi * (hue[:, None] + np.array([0.0, 1 / 3, 2 / 3])))
@@ -158,8 +158,8 @@ def _build_lots(
         height_m=(np.round(storeys) * floor_m + 1.2).astype(np.float32),
         roof_m=(rng.uniform(2.2, 3.6, n) if city.pitched else np.full(n, 0.5)).astype(np.float32),
         floor_m=floor_m.astype(np.float32),
-        bay_m=(2.6 + 0.6 * np.clip(channel(looks, "texture"), -1.5, 2.0)).astype(np.float32),
-        window=np.clip(0.50 + 0.10 * channel(looks, "glass"), 0.3, 0.8).astype(np.float32),
+        bay_m=(city.bay_m * np.exp(0.16 * np.clip(channel(looks, "texture"), -2, 2))).astype(np.float32),
+        window=np.clip(city.window + 0.07 * channel(looks, "glass"), 0.25, 0.85).astype(np.float32),
         shop=(rng.normal(0.0, 0.5, n) + channel(looks, "shops") > 0.2).astype(np.float32),
     )
 
