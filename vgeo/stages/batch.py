@@ -1,0 +1,100 @@
+"""Working through many inputs: one that fails is accounted for, and the others go on."""
+
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from vgeo.errors import IO_ERROR, BusyError, DiskError, OutputError, VgeoError
+from vgeo.formats.streams import dump_json, is_stdio, make_folder
+from vgeo.records import Outcome
+
+log = logging.getLogger(__name__)
+
+# Not the input's fault: the next one would meet the same.
+_FATAL = (DiskError, BusyError)
+
+
+@dataclass(slots=True)
+class Item:
+    """What the work on one input has to say; set while it goes on."""
+
+    frames: int = 0
+    declared_frames: int | None = None
+    outputs: Sequence[str] = ()
+    message: str = ""
+    skipped: bool = False
+
+    def skip(self, reason: str) -> None:
+        """Mark the input as finished before."""
+        self.skipped, self.message = True, reason
+
+
+class Batch:
+    """Outcomes of a batch, and the report that is written as they come.
+
+    report: a file that gets one JSON line for every input, replaced at the start (`-` is stdout); None writes none.
+    Raises OutputError when it cannot be written.
+    """
+
+    def __init__(self, report: Path | None = None, fail_fast: bool = False) -> None:
+        self.outcomes: list[Outcome] = []
+        self._fail_fast = fail_fast
+        self._file: IO[str] | None = None
+        if report is not None and is_stdio(report):
+            self._file = sys.stdout
+        elif report is not None:
+            make_folder(report.parent)
+            try:
+                self._file = report.open("w", encoding="utf-8")
+            except OSError as error:
+                raise OutputError(f"{report}: cannot be written ({error.strerror})") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None and self._file is not sys.stdout:
+            self._file.close()
+
+    @contextmanager
+    def item(self, name: str) -> Iterator[Item]:
+        """Work on one input: an error of the input becomes a failed outcome. A full disk ends the batch."""
+        item = Item()
+        try:
+            yield item
+        except VgeoError as error:
+            self._fail(name, item, str(error), error.exit_code)
+            if self._fail_fast or isinstance(error, _FATAL):
+                raise
+        except OSError as error:
+            self._fail(name, item, f"{error.filename or name}: {(error.strerror or str(error)).lower()}", IO_ERROR)
+            if self._fail_fast:
+                raise
+        else:
+            self._add(name, item, "skipped" if item.skipped else "done", item.message, 0)
+
+    def _fail(self, name: str, item: Item, message: str, exit_code: int) -> None:
+        log.error("%s", message)
+        self._add(name, item, "failed", message, exit_code)
+
+    def _add(self, name: str, item: Item, status: str, message: str, exit_code: int) -> None:
+        outcome = Outcome(
+            input=name,
+            status=status,
+            message=message,
+            exit_code=exit_code,
+            frames=item.frames,
+            declared_frames=item.declared_frames,
+            outputs=tuple(item.outputs),
+        )
+        self.outcomes.append(outcome)
+        if self._file is not None:
+            self._file.write(dump_json(asdict(outcome)))
+            self._file.flush()
