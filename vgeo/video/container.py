@@ -35,7 +35,8 @@ def open_container(path: Path) -> InputContainer:
     except PermissionError as error:
         raise InputError(f"{path}: cannot be read (permission denied)") from error
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise FormatError(f"{path}: not a video that FFmpeg can read ({_reason(error)})") from error
+        hint = "; its index is missing, as when a recording is cut short" if _is_mp4(path) else ""
+        raise FormatError(f"{path}: not a video that FFmpeg can read ({_reason(error)}{hint})") from error
     names = container.format.name.split(",")
     if any(name in _REFUSED_FORMATS or name.endswith("_pipe") for name in names):
         container.close()
@@ -72,6 +73,14 @@ def read_packets(container: InputContainer, stream: Any) -> Iterator[av.Packet]:
             return
         except (av.FFmpegError, OSError):
             errors += 1
+
+
+def _is_mp4(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(8)[4:] == b"ftyp"
+    except OSError:
+        return False
 
 
 def _reason(error: Exception) -> str:

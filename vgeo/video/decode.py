@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
@@ -87,6 +87,9 @@ class Video:
             log.debug("%s: its packets do not tell the frames' times, decoding it to learn them", path)
             with open_container(path) as container:
                 table = read_table_by_decoding(container, video_stream(container, path), table)
+        elif not self._key_frames_serve(table):
+            log.debug("%s: its key frames do not show a whole picture at once, decoding from the beginning", path)
+            table = replace(table, keys=table.keys[:1])
         self.table = table
         # The container's time of the first frame shown, which is the clip's time 0.
         self.first_frame_s = float(table.pts[0] * table.time_base)
@@ -175,8 +178,19 @@ class Video:
             raise FormatError(
                 f"{self.path}: no frame of its video can be decoded ({self.packets} packets, all damaged)"
             )
-        expected = set(table.pts[table.packet < fed].tolist()) if table.by_packets else set()
-        return found[0], bool(tally.damaged) or expected == {frame.pts for frame in found}
+        if not table.by_packets or tally.damaged:
+            return found[0], table.by_packets
+        expected = table.pts[table.packet < fed].tolist()
+        return found[0], expected == [frame.pts for frame in found]
+
+    def _key_frames_serve(self, table: FrameTable) -> bool:
+        """Whether decoding can begin at the second key frame: with gradual refresh no picture comes there at once."""
+        if len(table.keys) < 2:
+            return True
+        key = int(table.keys[1])
+        with Reader(self.path, table, Converter(Shape()), Tally(), threads=1) as reader:
+            found = [frame.pts for frame in reader.frames(Run(key, key, ()), skip=False)]
+        return bool(found)
 
 
 def probe(path: str | os.PathLike[str]) -> VideoInfo:
@@ -232,7 +246,7 @@ class Reader:
         """
         rows = deque(run.rows)
         before = len(self._tally.damaged)
-        for frame in self._frames(run, skip=True):
+        for frame in self.frames(run, skip=True):
             if not rows or len(self._tally.damaged) > before or _pts(frame) > self._table.pts[rows[0]]:
                 break
             if frame.pts == self._table.pts[rows[0]]:
@@ -245,7 +259,7 @@ class Reader:
         """Take what comes. A wanted frame that its packet did not give shows the frame before, unless by damage."""
         rows = deque(run.rows)
         previous: av.VideoFrame | None = None
-        for frame in self._frames(run, skip=False):
+        for frame in self.frames(run, skip=False):
             while rows and _pts(frame) > self._table.pts[rows[0]]:
                 yield from self._substitute(rows.popleft(), previous, damaged_before)
             if rows and frame.pts == self._table.pts[rows[0]]:
@@ -262,7 +276,7 @@ class Reader:
         else:
             yield row, self._convert(previous)
 
-    def _frames(self, run: Run, skip: bool) -> Iterator[av.VideoFrame]:
+    def frames(self, run: Run, skip: bool) -> Iterator[av.VideoFrame]:
         """Decode the packets of a run; `skip` passes over frames that are neither wanted nor referred to."""
         stream = self._go_to(run.start)
         context = stream.codec_context

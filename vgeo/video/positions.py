@@ -80,7 +80,7 @@ def _from_file(path: Path, clip: Moment, offset_s: float) -> tuple[Fixes, str]:
     from vgeo.formats.tracks import read_tracks
 
     track = _choose(read_tracks(path), path, clip)
-    return align(track, clip, offset_s, str(path))
+    return align(track, clip, offset_s, path.name)
 
 
 def align(track: Track, clip: Moment, offset_s: float, name: str) -> tuple[Fixes, str]:

@@ -104,7 +104,11 @@ class ImagesSource:
         if not known:
             return None, ""
         places = np.array([self._exifs[i].latlon_deg for i in known], np.float64)
-        remark = f"{len(self._exifs) - len(known)} pictures without a position" if len(known) < len(self._exifs) else ""
+        remark = (
+            f"{len(self._exifs) - len(known)} of {len(self._exifs)} pictures without a position"
+            if len(known) < len(self._exifs)
+            else ""
+        )
         return Fixes(time_s=self.time_s[known], latlon_deg=places, start_utc=self.start_utc, origin="EXIF"), remark
 
     def images(self, rows: Sequence[int], shape: Shape) -> Iterator[tuple[int, Pixels]]:

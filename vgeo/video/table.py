@@ -3,6 +3,7 @@
 N frames in presentation order, P packets in file (decoding) order.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -89,18 +90,11 @@ def read_table_by_decoding(container: InputContainer, stream: VideoStream, packe
     """Decode everything to learn the frames' times; for AVI with B-frames, glued streams and the like."""
     from vgeo.video.decode import decode_all
 
-    period = float(1 / stream.average_rate) if stream.average_rate else 0.04
-    step = max(1, round(period / float(packets.time_base)))
-    pts: list[int] = []
-    shift = 0
-    for frame in decode_all(container, stream):
-        stamp = frame.pts
-        now = pts[-1] + step if stamp is None and pts else (stamp or 0) + shift
-        if pts and now <= pts[-1]:  # a clock that starts again or stands still: go on one frame later
-            shift += pts[-1] + step - now
-            now = pts[-1] + step
-        pts.append(now)
-    row_pts = np.array(pts, np.int64)
+    stamps = [(frame.pts, frame.dts) for frame in decode_all(container, stream)]
+    period_s = float(1 / stream.average_rate) if stream.average_rate else 0.04
+    step = max(1, round(period_s / float(packets.time_base)))
+    # AVI has decoding times only, and libav hands them on as presentation times: take the ones that rise.
+    row_pts = min((_rising([pair[i] for pair in stamps], step) for i in (0, 1)), key=lambda result: result[1])[0]
     time_s = to_seconds(row_pts, packets.time_base)
     return FrameTable(
         time_s=time_s,
@@ -113,6 +107,21 @@ def read_table_by_decoding(container: InputContainer, stream: VideoStream, packe
         keys=packets.keys,
         time_base=packets.time_base,
     )
+
+
+def _rising(stamps: Sequence[int | None], step: int) -> tuple[Ints, int]:
+    """Times made to rise, and how many did not: a clock that starts again or stands still goes on one frame later."""
+    times: list[int] = []
+    shift = mended = 0
+    for stamp in stamps:
+        follows = times[-1] + step if times else 0
+        now = follows if stamp is None else stamp + shift
+        if times and now <= times[-1]:
+            shift += follows - now
+            now = follows
+            mended += 1
+        times.append(now)
+    return np.array(times, np.int64), mended + sum(stamp is None for stamp in stamps)
 
 
 def to_seconds(pts: Ints, time_base: Fraction) -> Floats:

@@ -1,0 +1,78 @@
+"""`vgeo extract-frames`: videos to pictures, times and positions."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vgeo.commands import options
+from vgeo.logs import progress_bar
+
+EXAMPLE = "vgeo extract-frames clips/ --rate-hz 1 --size 480 --out frames/"
+
+
+def extract_frames(
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(help="Videos, folders of videos or pictures, lists (.txt, -).", show_default="clips/"),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to fill.", rich_help_panel=options.OUTPUT)] = Path(
+        "frames"
+    ),
+    rate_hz: options.RateHz = None,
+    every_s: options.EveryS = None,
+    every_m: options.EveryM = None,
+    count: options.Count = None,
+    stride: options.Stride = None,
+    start_s: options.StartS = 0.0,
+    end_s: options.EndS = None,
+    track: options.TrackFile = None,
+    time_offset_s: options.TimeOffsetS = 0.0,
+    max_gap_s: options.MaxGapS = 2.0,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            "--size", min=1, help="Pixels of the shorter side; as stored if not given.", rich_help_panel=options.OUTPUT
+        ),
+    ] = None,
+    quality: Annotated[
+        int, typer.Option("--quality", min=1, max=100, help="Of the JPEGs.", rich_help_panel=options.OUTPUT)
+    ] = 92,
+    overwrite: options.Overwrite = False,
+    report: options.Report = None,
+    fail_fast: options.FailFast = False,
+    decoder: options.Decoder = "pyav",
+) -> None:
+    """Write frames of videos as JPEGs, and one JSON line for each.
+
+    Fills OUT with VIDEO/000123.jpg (the frame's number) and frames.jsonl: video_id, frame_index,
+    time_s and, where known, timestamp_utc, lat_deg and lon_deg. Finished videos are not done again.
+    """
+    from vgeo.stages.extract_frames import extract_frames as stage
+    from vgeo.video.clips import TrackSource
+    from vgeo.video.sampling import Sampling
+
+    sampling = Sampling(
+        rate_hz=rate_hz,
+        every_s=every_s,
+        every_m=every_m,
+        count=count,
+        stride=stride,
+        start_s=start_s,
+        end_s=end_s,
+    )
+    with progress_bar() as progress:
+        outcomes = stage(
+            inputs or ["clips"],
+            out,
+            sampling,
+            size=size,
+            quality=quality,
+            decoder=decoder,
+            source=TrackSource(file=track, time_offset_s=time_offset_s, max_gap_s=max_gap_s),
+            overwrite=overwrite,
+            report=report,
+            fail_fast=fail_fast,
+            progress=progress,
+        )
+    options.finish(outcomes)

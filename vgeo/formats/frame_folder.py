@@ -1,0 +1,221 @@
+"""The folder that extract-frames fills: frames/<video_id>/000123.jpg, and frames.jsonl that names them all.
+
+A video's pictures are written into a hidden folder that is renamed when the last of them is on disk, so a video's
+folder is complete or not there. Each has a frames.jsonl of its own and says in clip.json what it was made from; the
+folder's frames.jsonl joins them. settings.json says how all were made.
+"""
+
+import errno
+import fcntl
+import io
+import os
+import re
+import shutil
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from vgeo.errors import BusyError, DiskError, FormatError, InputError, OutputError, SettingError
+from vgeo.formats.frames import format_frames, read_frames
+from vgeo.formats.streams import dump_json, make_folder, parse_json, read_text, write_output
+from vgeo.records import FrameRecord
+
+FRAMES_FILE = "frames.jsonl"
+_SETTINGS_FILE, _CLIP_FILE, _LOCK_FILE = "settings.json", "clip.json", ".lock"
+_PARTIAL = ".partial"
+Fingerprint = list[list[str | int]]
+
+
+class FrameFolder:
+    """The folder of frames, held by this process. Use as a context; leaving it joins frames.jsonl.
+
+    settings: what decides how frames come out. A folder made with others is refused (SettingError) unless `overwrite`,
+    which removes the frames that were made with them. Raises OutputError, BusyError.
+    """
+
+    def __init__(self, path: Path, settings: dict[str, Any], overwrite: bool = False) -> None:
+        self._made = not path.exists()
+        self.path = make_folder(path)
+        if not os.access(path, os.W_OK):
+            raise OutputError(f"{path}: cannot be written; choose another folder with --out")
+        self._lock = _lock(path)
+        try:
+            self._take_over(settings, overwrite)
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if self._videos():
+                self.join()
+            else:
+                self._tidy()
+        finally:
+            self._lock.close()
+
+    def finished(self, video_id: str, fingerprint: Fingerprint) -> int | None:
+        """Number of frames of a video that was finished before from the same files, else None."""
+        try:
+            made_from = parse_json(read_text(self.path / video_id / _CLIP_FILE), video_id)
+            if not isinstance(made_from, dict) or made_from.get("made_from") != fingerprint:
+                return None
+            return len(read_frames(self.path / video_id / FRAMES_FILE))
+        except (InputError, FormatError):  # not there, or not whole
+            return None
+
+    def video(self, video_id: str) -> "VideoFrames":
+        """Begin a video. Raises OutputError when a folder of that name is there which this program did not make."""
+        final = self.path / video_id
+        if final.exists() and not (final / _CLIP_FILE).is_file():
+            raise OutputError(f"{final}: exists and was not made by extract-frames; choose another folder with --out")
+        return VideoFrames(self.path, video_id)
+
+    def join(self) -> int:
+        """Write frames.jsonl of all finished videos; returns how many lines."""
+        records: list[FrameRecord] = []
+        for folder in self._videos():
+            records += [replace(r, path=f"{folder.name}/{r.path}") for r in read_frames(folder / FRAMES_FILE)]
+        write_output(self.path / FRAMES_FILE, format_frames(records))
+        return len(records)
+
+    def _videos(self) -> list[Path]:
+        folders = [entry for entry in self.path.iterdir() if (entry / _CLIP_FILE).is_file() and entry.name[0] != "."]
+        return sorted(folders, key=lambda folder: [int(p) if p.isdecimal() else p for p in _split(folder.name)])
+
+    def _tidy(self) -> None:
+        """Leave nothing where no video was finished."""
+        (self.path / _SETTINGS_FILE).unlink(missing_ok=True)
+        (self.path / _LOCK_FILE).unlink(missing_ok=True)
+        if self._made:
+            with suppress(OSError):
+                self.path.rmdir()
+
+    def _take_over(self, settings: dict[str, Any], overwrite: bool) -> None:
+        file = self.path / _SETTINGS_FILE
+        for leftover in self.path.glob(f".*{_PARTIAL}"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        if file.is_file() and self._videos():
+            before = parse_json(read_text(file), file)
+            different = _differences(before if isinstance(before, dict) else {}, settings)
+            if different and not overwrite:
+                raise SettingError(
+                    f"{self.path}: was made with {different}; use the same, --overwrite, or --out for another folder"
+                )
+            if different:
+                for folder in self._videos():
+                    shutil.rmtree(folder)
+        elif (self.path / FRAMES_FILE).exists() and not overwrite:
+            raise OutputError(
+                f"{self.path / FRAMES_FILE}: exists and was not made by extract-frames; use another --out"
+            )
+        write_output(file, dump_json(settings, indent=1))
+
+
+class VideoFrames:
+    """The frames of one video while they are written; `finish` makes them appear, leaving without it drops them."""
+
+    def __init__(self, root: Path, video_id: str) -> None:
+        self._final = root / video_id
+        self._partial = root / f".{video_id[:200]}{_PARTIAL}"
+        self._video_id = video_id
+        self.records: list[FrameRecord] = []
+
+    def __enter__(self) -> Self:
+        shutil.rmtree(self._partial, ignore_errors=True)
+        make_folder(self._partial)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        shutil.rmtree(self._partial, ignore_errors=True)
+
+    def add(self, image: NDArray[np.uint8], record: FrameRecord, quality: int) -> None:
+        """Write one frame [H, W, 3] as JPEG; `record.path` is set here. Raises DiskError."""
+        name = f"{record.frame_index:06d}.jpg"
+        data = io.BytesIO()
+        Image.fromarray(image).save(data, "JPEG", quality=quality)
+        self._write(name, data.getbuffer())
+        self.records.append(replace(record, path=name))
+
+    def finish(self, made_from: Fingerprint, facts: dict[str, Any]) -> None:
+        """Put everything on disk and give the video its name, replacing what was there. Raises DiskError."""
+        self._write(FRAMES_FILE, format_frames(self.records).encode())
+        self._write(_CLIP_FILE, dump_json({"made_from": made_from, **facts}, indent=1).encode())
+        try:
+            for entry in [*self._partial.iterdir(), self._partial]:
+                _sync(entry)
+            if self._final.exists():
+                shutil.rmtree(self._final)
+            self._partial.rename(self._final)
+            _sync(self._final.parent)
+        except OSError as error:
+            raise _write_error(self._final, error) from error
+
+    def _write(self, name: str, data: Any) -> None:
+        try:
+            with (self._partial / name).open("wb") as file:
+                file.write(data)
+        except OSError as error:
+            raise _write_error(self._final / name, error) from error
+
+
+def fingerprint(paths: Iterable[Path]) -> Fingerprint:
+    """Names, sizes and times of files: tells whether frames were made from the same ones."""
+    found: Fingerprint = []
+    for path in paths:
+        with suppress(OSError):
+            state = path.stat()
+            found.append([path.name, state.st_size, state.st_mtime_ns])
+    return found
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any]) -> str:
+    names = [name for name in now | before if before.get(name) != now.get(name)]
+    return ", ".join(f"{name} {before.get(name)} (now {now.get(name)})" for name in names)
+
+
+def _split(name: str) -> list[str]:
+    return re.split(r"(\d+)", name)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _write_error(path: Path, error: OSError) -> DiskError | OutputError:
+    reason = (error.strerror or str(error)).lower()
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+        return DiskError(f"{path}: not written, {reason}; finished videos are kept")
+    return OutputError(f"{path}: cannot be written ({reason})")
+
+
+def _lock(path: Path) -> IO[bytes]:
+    """Hold the folder for this process; the lock ends with it."""
+    try:
+        file = (path / _LOCK_FILE).open("wb")
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise BusyError(f"{path}: another process extracts into it; wait for it or choose another --out") from error
+    return file
