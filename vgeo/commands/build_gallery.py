@@ -89,7 +89,6 @@ def build_gallery(
     format: Format = None,
     overwrite: options.Overwrite = False,
     model: Model = None,
-    offline: options.Offline = False,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
 ) -> None:
@@ -110,7 +109,7 @@ def build_gallery(
 
         compute = choose(device, precision)
         announce(compute)
-        loaded = load_model(model, offline=offline, compute=compute)
+        loaded = load_model(model, compute=compute)
     with logs.progress_bar() as progress:
         gallery = stage.build_gallery(
             kind,

@@ -11,13 +11,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote, unquote
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from vgeo.encoders.base import EncoderSpec
 from vgeo.errors import FormatError, UsageError
 from vgeo.formats import gallery_text
 from vgeo.formats.safe_h5 import (
@@ -34,9 +35,6 @@ from vgeo.formats.safe_h5 import (
 from vgeo.formats.streams import is_stdio, write_output
 from vgeo.geo.sphere import wrap_lon
 from vgeo.records import check_latlon
-
-if TYPE_CHECKING:
-    from vgeo.encoders.base import EncoderSpec
 
 FORMAT = "vgeo-gallery"
 VERSION = 1
@@ -55,7 +53,7 @@ class Gallery:
     latlon_deg: NDArray[np.float64]  # [G, 2]
     labels: dict[str, NDArray[np.object_]] = field(default_factory=dict)  # city, state, ... -> text [G]
     features: dict[str, NDArray[Any]] = field(default_factory=dict)  # encoder -> [G, D] float16
-    encoders: "dict[str, EncoderSpec]" = field(default_factory=dict)  # of the features
+    encoders: dict[str, EncoderSpec] = field(default_factory=dict)  # of the features
     keys: dict[str, NDArray[np.float32]] = field(default_factory=dict)  # model's hash -> [G, E]
     attributes: dict[str, Any] = field(default_factory=dict)  # how it was made; JSON values
 
@@ -211,11 +209,9 @@ def _read_h5(path: str | os.PathLike[str]) -> Gallery:
         )
 
 
-def _read_encoders(stored: Any, path: str | os.PathLike[str]) -> "dict[str, EncoderSpec]":
+def _read_encoders(stored: Any, path: str | os.PathLike[str]) -> dict[str, EncoderSpec]:
     if not stored:
         return {}
-    from vgeo.encoders.base import EncoderSpec  # imports torch: only where there are features
-
     try:
         return {name: EncoderSpec(**fields) for name, fields in stored.items()}
     except (TypeError, AttributeError) as error:

@@ -66,10 +66,11 @@ def build_gallery(
         sources = inputs or ([] if within is not None else [DEFAULT_INPUT])
         gallery = build_grid(sources, rules, within=within, progress=progress)
     if model is not None:
+        from vgeo.device import choose
         from vgeo.stages.keys import embed_gallery
 
-        keys = embed_gallery(model, gallery, compute, progress)
-        gallery = replace(gallery, keys={model.hash: np.asarray(keys.cpu(), np.float32)})
+        keys = embed_gallery(model, gallery, compute or choose(), progress)
+        gallery = replace(gallery, keys={model.hash: np.asarray(keys, np.float32)})
     write_gallery(out, gallery, format)
     return gallery
 
