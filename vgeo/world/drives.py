@@ -32,7 +32,10 @@ class Drive:
 
 
 def wander(streets: Streets, rng: np.random.Generator, seconds: float, rate_hz: float, radius_m: float | None) -> Drive:
-    """Drive at random, never straight back, within `radius_m` of the centre (None: the whole grid)."""
+    """Drive at random within `radius_m` of the centre along both axes of the grid (None: all of it).
+
+    Never turns back, except where there is no other street.
+    """
     nodes = _walk(streets, rng, seconds * SPEEDS_M_S[1] + 120, radius_m)
     path, turns = _trace(streets, nodes)
     length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
@@ -50,7 +53,9 @@ def wander(streets: Streets, rng: np.random.Generator, seconds: float, rate_hz: 
 
 def _walk(streets: Streets, rng: np.random.Generator, length_m: float, radius_m: float | None) -> list[Node]:
     """Crossings passed, in order."""
-    allowed = np.hypot(streets.u_m[:, None], streets.v_m[None]) <= (np.inf if radius_m is None else radius_m)
+    reach_m = np.inf if radius_m is None else radius_m
+    near = (np.abs(streets.u_m) <= reach_m)[:, None] & (np.abs(streets.v_m) <= reach_m)
+    allowed = _without_dead_ends(near)
     starts = np.argwhere(allowed)
     here: Node = (int(starts[(pick := rng.integers(len(starts)))][0]), int(starts[pick][1]))
     nodes, before, travelled = [here], None, 0.0
@@ -72,6 +77,18 @@ def _walk(streets: Streets, rng: np.random.Generator, length_m: float, radius_m:
         before, here = here, following
         nodes.append(here)
     return nodes
+
+
+def _without_dead_ends(allowed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Crossings [U, V] that one can always leave by another street than one came; all, if there are none such."""
+    kept = allowed
+    while True:
+        wide = np.pad(kept, 1).astype(int)
+        ways = wide[2:, 1:-1] + wide[:-2, 1:-1] + wide[1:-1, 2:] + wide[1:-1, :-2]
+        fewer = kept & (ways >= 2)
+        if (fewer == kept).all():
+            return kept if kept.any() else allowed
+        kept = fewer
 
 
 def _trace(streets: Streets, nodes: list[Node]) -> tuple[Floats, Floats]:

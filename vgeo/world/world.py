@@ -62,7 +62,7 @@ class World:
         rate_hz: float = 10.0,
         radius_m: float | None = None,
     ) -> drives.Drive:
-        """A random drive through a city, within `radius_m` of its centre."""
+        """A random drive through a city, within `radius_m` of its centre along both axes of its grid."""
         return drives.wander(self.scene(city).streets, rng, seconds, rate_hz, radius_m)
 
     def render(
