@@ -17,7 +17,7 @@ from vgeo.errors import InputError
 from vgeo.formats.streams import write_output
 from vgeo.geo import sphere
 from vgeo.records import Localization, Track, format_utc
-from vgeo.reports.alignment import middle, truth_at
+from vgeo.reports.joining import middle, truth_at
 
 Floats = NDArray[np.float64]
 

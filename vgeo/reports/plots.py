@@ -15,7 +15,7 @@ from vgeo.formats.streams import atomic_write
 from vgeo.geo import sphere
 from vgeo.geo.places import nearest_places
 from vgeo.records import Localization, Track
-from vgeo.reports.alignment import clusters, middle, truth_at
+from vgeo.reports.joining import clusters, middle, truth_at
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
