@@ -3,9 +3,10 @@
 Equal Earth projection, random Fourier features at several scales (sigmas), one MLP ("capsule") a scale, summed.
 The larger sigma, the finer the places it tells apart.
 
-Precision: at sigma 2^15 a phase reaches 1e5 cycles. In float32 both the projected position (1.2 m) and the phase
-(0.006 cycles) would be too coarse for a grid of 10 m, so projection and phases are float64, and only the fraction
-of a cycle becomes float32. Autocast reaches the MLPs, never the features.
+Precision: up to sigma 256 the phases are float32, as published, so that the released model's answers come out the same
+even where two candidates nearly tie. Above, they are float64: at sigma 2^15 a phase reaches 1e5 cycles, and in float32
+both the projected position (1.2 m) and the phase (0.006 cycles) would be too coarse for a grid of 10 m. Autocast
+reaches the MLPs, never the features.
 
 Shapes: N positions, F frequencies a sigma, W width of the hidden layers, E embedding width.
 """
@@ -19,20 +20,19 @@ from torch import Tensor, nn
 
 # Equal Earth projection: Savric, Patterson and Jenny 2018, equation 5 and table 1.
 _A1, _A2, _A3, _A4 = 1.340264, -0.081106, 0.000893, 0.003796
-# GeoCLIP scales the projection so that 180 degrees of longitude on the equator lie at x = 1.
-_SCALE = 66.50336 / 180
+# GeoCLIP divides by 180 and scales so that 180 degrees of longitude on the equator lie at x = 1.
+_SCALE = 66.50336
+_PUBLISHED_SIGMA = 256.0  # largest one of the release
 
 
 def equal_earth(latlon_deg: Tensor) -> Tensor:
-    """Project positions [..., 2] (lat, lon) to the plane [..., 2] (x, y), in float64; x spans [-1, 1]."""
-    lat, lon = torch.deg2rad(latlon_deg.double()).unbind(-1)
+    """Project positions [..., 2] (lat, lon) to the plane [..., 2] (x, y), in their own type; x spans [-1, 1]."""
+    lat, lon = torch.deg2rad(latlon_deg).unbind(-1)
     theta = torch.asin(math.sqrt(3) / 2 * torch.sin(lat))
-    t2 = theta * theta
-    t6 = t2**3
-    slope = 9 * _A4 * t2 * t6 + 7 * _A3 * t6 + 3 * _A2 * t2 + _A1
+    slope = 9 * _A4 * theta**8 + 7 * _A3 * theta**6 + 3 * _A2 * theta**2 + _A1
     x = 2 * math.sqrt(3) * lon * torch.cos(theta) / (3 * slope)
-    y = theta * (_A4 * t2 * t6 + _A3 * t6 + _A2 * t2 + _A1)
-    return torch.stack([x, y], -1) * _SCALE
+    y = _A4 * theta**9 + _A3 * theta**7 + _A2 * theta**3 + _A1 * theta
+    return torch.stack([x, y], -1) * _SCALE / 180
 
 
 class Capsule(nn.Module):
@@ -43,21 +43,23 @@ class Capsule(nn.Module):
     def __init__(self, sigma: float, fourier: int, width: int, depth: int, dim: int, generator: torch.Generator):
         super().__init__()
         self.register_buffer("frequencies", torch.randn(fourier, 2, generator=generator) * sigma)
+        self.precision = torch.float32 if sigma <= _PUBLISHED_SIGMA else torch.float64
         widths = [2 * fourier, *[width] * depth]
         hidden = [layer for a, b in itertools.pairwise(widths) for layer in (nn.Linear(a, b), nn.ReLU())]
         self.mlp = nn.Sequential(*hidden, nn.Linear(width, dim))
 
-    def features(self, plane: Tensor) -> Tensor:
-        """Fourier features [N, 2F] float32 of projected positions [N, 2] float64."""
-        frequencies = self.frequencies.to(plane.device, torch.float64)
+    def features(self, latlon_deg: Tensor) -> Tensor:
+        """Fourier features [N, 2F] float32 of positions [N, 2] float64, on the positions' device."""
+        plane = equal_earth(latlon_deg.to(self.precision))
         with torch.autocast(plane.device.type, enabled=False):
-            cycles = plane @ frequencies.T
-            angle = (2 * math.pi * (cycles - cycles.round())).float()
-            return torch.cat([angle.cos(), angle.sin()], -1)
+            phase = 2 * math.pi * plane @ self.frequencies.to(plane).T
+        if self.precision is torch.float64:
+            phase = torch.remainder(phase, 2 * math.pi).float()
+        return torch.cat([phase.cos(), phase.sin()], -1)
 
-    def forward(self, plane: Tensor) -> Tensor:
-        """Embed projected positions: [N, 2] float64 -> [N, E] float32."""
-        embedded: Tensor = self.mlp(self.features(plane).to(self.frequencies.device))
+    def forward(self, latlon_deg: Tensor) -> Tensor:
+        """Embed positions: [N, 2] float64 -> [N, E] float32."""
+        embedded: Tensor = self.mlp(self.features(latlon_deg).to(self.frequencies.device))
         return embedded.float()
 
 
@@ -85,10 +87,10 @@ class LocationEncoder(nn.Module):
     def forward(self, latlon_deg: Tensor) -> Tensor:
         """Embed positions: [..., 2] degrees float64 -> [..., E] float32.
 
-        Positions may lie on another device than the weights (one without float64, say): they are projected there.
+        Positions may lie on another device than the weights (one that has float64, say): they are projected there.
         """
-        plane = equal_earth(latlon_deg).reshape(-1, 2)
-        embedded = torch.stack([capsule(plane) for capsule in self.capsules]).sum(0)
+        flat = latlon_deg.reshape(-1, 2)
+        embedded = torch.stack([capsule(flat) for capsule in self.capsules]).sum(0)
         return embedded.reshape(*latlon_deg.shape[:-1], -1)
 
 

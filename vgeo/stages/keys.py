@@ -1,0 +1,111 @@
+"""Keys of a gallery: a model's embeddings of the candidate places, made once and kept.
+
+They are looked for in the gallery itself, then in the user's cache (`$XDG_CACHE_HOME` or `~/.cache`, in `vgeo/keys`),
+under the digest of the gallery and the hash of the model; else they are made, and cached where that can be written.
+"""
+
+import logging
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vgeo.device import Compute
+from vgeo.errors import FormatError, VgeoError
+from vgeo.formats.gallery import Gallery
+from vgeo.formats.streams import atomic_write
+from vgeo.logs import SILENT, Progress
+from vgeo.methods.base import Places
+from vgeo.stages.models import Model
+
+log = logging.getLogger(__name__)
+
+_CHUNK = 4096
+_WORTH_CACHING = 20_000  # points; fewer are embedded again in a second or two
+
+
+def gallery_keys(model: Model, gallery: Gallery, compute: Compute, progress: Progress = SILENT) -> Tensor:
+    """Return the model's keys of a gallery's rows, [G, E] float32, in memory or mapped; normalised.
+
+    Raises FormatError when keys stored in the gallery cannot be this model's.
+    """
+    stored = gallery.keys.get(model.hash)
+    if stored is not None:
+        return _checked(_tensor(stored))
+    if model.method.gallery_kind == "features" or len(gallery) < _WORTH_CACHING:
+        return embed_gallery(model, gallery, compute, progress)
+    cached = cache_folder() / "keys" / f"{gallery.digest}-{model.hash}.npy"
+    found = _read_cache(cached, len(gallery))
+    if found is not None:
+        log.debug("keys of the gallery from %s", cached)
+        return found
+    log.info("embedding the gallery's %d places, once for this model", len(gallery))
+    keys = embed_gallery(model, gallery, compute, progress)
+    _write_cache(cached, keys)
+    return keys
+
+
+@torch.no_grad()
+def embed_gallery(model: Model, gallery: Gallery, compute: Compute, progress: Progress = SILENT) -> Tensor:
+    """Embed all rows of a gallery: [G, E] float32, normalised, on the CPU.
+
+    Always in float32, whatever `compute` says of precision: the rounding of bf16 is larger than the distance between
+    the keys of neighbours, so answers would change.
+    """
+    progress.start("gallery", len(gallery), "places")
+    model.method.to(compute.device)
+    positions_on = "cpu" if compute.device.type == "mps" else compute.device  # mps has no float64
+    parts = []
+    for first in range(0, len(gallery), _CHUNK):
+        rows = slice(first, first + _CHUNK)
+        places = Places(
+            latlon_deg=torch.from_numpy(gallery.latlon_deg[rows]).to(positions_on),
+            features={
+                name: torch.from_numpy(np.array(values[rows], np.float32)).to(compute.device)
+                for name, values in gallery.features.items()
+            },
+        )
+        parts.append(model.method.keys(places).float().cpu())
+        progress.advance(len(parts[-1]))
+    return torch.cat(parts)
+
+
+def cache_folder() -> Path:
+    """The user's cache of vgeo."""
+    root = os.environ.get("XDG_CACHE_HOME")
+    return (Path(root) if root else Path.home() / ".cache") / "vgeo"
+
+
+def _read_cache(path: Path, rows: int) -> Tensor | None:
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return _tensor(array) if array.dtype == np.float32 and array.ndim == 2 and len(array) == rows else None
+
+
+def _write_cache(path: Path, keys: Tensor) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as file:
+            np.save(file, keys.numpy(), allow_pickle=False)
+    except (OSError, VgeoError) as error:
+        log.debug("keys are not cached: %s", error)
+
+
+def _tensor(array: NDArray[np.float32]) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the map is read-only; nobody writes keys
+        return torch.from_numpy(np.asarray(array))
+
+
+def _checked(keys: Tensor) -> Tensor:
+    for first in range(0, len(keys), _CHUNK):
+        norms = torch.linalg.vector_norm(keys[first : first + _CHUNK].float(), dim=1)
+        if not bool(((norms - 1).abs() < 1e-2).all()):
+            raise FormatError("the gallery's stored keys are damaged; build it again with 'vgeo build-gallery'")
+    return keys

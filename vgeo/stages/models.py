@@ -1,0 +1,152 @@
+"""Models: a method with its weights, from a model folder or as released."""
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vgeo import methods
+from vgeo.device import Compute
+from vgeo.encoders.base import EncoderSpec
+from vgeo.errors import FormatError, InputError, MissingModelError, SettingError
+from vgeo.formats.checkpoints import CONFIG, ModelFiles, model_hash, read_model
+from vgeo.formats.geoclip_release import GeoClipRelease, read_geoclip_release
+from vgeo.methods.base import Method
+from vgeo.methods.settings import from_dict, resolve, to_dict
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A method ready for use, and what it belongs to."""
+
+    name: str  # of the method
+    method: Method  # in evaluation mode, on its device
+    encoders: dict[str, EncoderSpec]  # whose features it reads; a weights_hash of "" matches any weights
+    hash: str  # over method, settings and tensors: its keys carry this
+    folder: Path | None  # None: released weights, or none at all
+    gallery: Path | None  # its own candidates
+
+
+def load_model(
+    path_or_name: str | os.PathLike[str] | None = None,
+    *,
+    settings: Sequence[str] = (),
+    weights: Mapping[str, str] | None = None,
+    compute: Compute | None = None,
+) -> Model:
+    """Load a model folder, or a method by its name with its released weights. None is `geoclip`.
+
+    settings: `key=value` over the model's own. weights: {"geoclip": FOLDER} instead of the installed package.
+    compute: device; the CPU when None.
+    Raises InputError for no such folder, MissingModelError when there are no weights, FormatError, SettingError.
+    """
+    text = os.fspath(path_or_name) if path_or_name is not None else "geoclip"
+    if text in methods.names() and not (Path(text) / CONFIG).is_file():
+        model = _released(text, settings, weights or {})
+    else:
+        model = _from_folder(Path(text), settings)
+    model.method.eval()
+    if compute is not None:
+        model.method.to(compute.device)
+    return model
+
+
+def load_released(method: Method, name: str, weights: Mapping[str, str] | None = None) -> list[str]:
+    """Load released weights into a method whose settings start from them (`init=released`); else do nothing.
+
+    name: of the method. weights: as in `load_model`. Returns (and says) what stays as it was drawn.
+    Raises MissingModelError, SettingError when widths are not those of the release.
+    """
+    if getattr(method.config, "init", "scratch") != "released":
+        return []
+    return _take_over(method, _release(name, weights or {}))
+
+
+def _released(name: str, settings: Sequence[str], weights: Mapping[str, str]) -> Model:
+    cls = methods.get(name)
+    config: Any = resolve(cls.Config, None, settings)
+    gallery = None
+    encoders = {}
+    method = cls(config)
+    if cls.phases:
+        release = _release(name, weights)
+        if _take_over(method, release):
+            raise SettingError(f"{name}: with these settings parts of it are untrained; train it with 'vgeo train'")
+        gallery = release.gallery
+        encoders = {e: _any_weights(e, config.feature_dim) for e in method.encoders}
+        log.info("model %s, released weights (%s)", name, cls.license_note)
+    digest = model_hash(name, to_dict(config), method.state_dict())
+    return Model(name=name, method=method, encoders=encoders, hash=digest, folder=None, gallery=gallery)
+
+
+def _release(name: str, weights: Mapping[str, str]) -> GeoClipRelease:
+    if name != "geoclip":
+        raise MissingModelError(
+            f"method {name} has no released weights; train it with 'vgeo train --method {name}' "
+            f"and give the folder with --model models/{name}"
+        )
+    return read_geoclip_release(weights.get(name))
+
+
+def _take_over(method: Method, release: GeoClipRelease) -> list[str]:
+    """Load released tensors; return (and say) what stays as it was drawn."""
+    load = getattr(method, "load_released", None)
+    if load is None:
+        raise SettingError(f"{type(method).__name__}: has no released weights to start from; use --set init=scratch")
+    try:
+        drawn: list[str] = load(release.tensors)
+    except ValueError as error:
+        raise SettingError(f"{error}; change them back, or --set init=scratch") from error
+    if drawn:
+        log.info("released weights, but from scratch: %s", ", ".join(drawn))
+    return drawn
+
+
+def _any_weights(name: str, dim: int) -> EncoderSpec:
+    """An encoder of which only name and width are known."""
+    return EncoderSpec(name=name, dim=dim, weights="", weights_hash="", preprocessing="", settings={})
+
+
+def _from_folder(folder: Path, settings: Sequence[str]) -> Model:
+    if not folder.exists():
+        known = ", ".join(methods.names())
+        raise InputError(f"{folder}: no such model folder, nor a method ({known}); make one with 'vgeo train'")
+    files = read_model(folder)
+    if files.method not in methods.names():
+        raise FormatError(f"{folder}: was made by method {files.method!r}, which this vgeo does not have")
+    cls = methods.get(files.method)
+    config: Any = from_dict(cls.Config, files.config, str(folder / CONFIG))
+    if settings:
+        keys = [pair.partition("=")[0] for pair in settings]
+        given = to_dict(resolve(cls.Config, None, settings))
+        config = from_dict(cls.Config, to_dict(config) | {key: given[key] for key in keys}, "--set")
+    method = cls(config)
+    _load_strictly(method, files)
+    digest = model_hash(files.method, to_dict(config), files.state) if settings else files.hash
+    return Model(
+        name=files.method,
+        method=method,
+        encoders=files.encoders,
+        hash=digest,
+        folder=folder,
+        gallery=files.gallery,
+    )
+
+
+def _load_strictly(method: Method, files: ModelFiles) -> None:
+    own = {name: tuple(tensor.shape) for name, tensor in method.state_dict().items()}
+    stored = {name: tuple(tensor.shape) for name, tensor in files.state.items()}
+    for name in sorted(own.keys() | stored.keys()):
+        if own.get(name) != stored.get(name):
+            raise FormatError(
+                f"{files.folder}: {name} is {stored.get(name, 'missing')}, its settings ask for "
+                f"{own.get(name, 'none')}; --set must not change a trained model's architecture"
+            )
+    with torch.no_grad():
+        method.load_state_dict(files.state, strict=True)
