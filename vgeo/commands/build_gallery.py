@@ -90,7 +90,6 @@ def build_gallery(
     overwrite: options.Overwrite = False,
     model: Model = None,
     device: options.Device = "auto",
-    precision: options.Precision = "auto",
 ) -> None:
     """Build the gallery: the candidate places that clips are searched among.
 
@@ -107,9 +106,9 @@ def build_gallery(
         from vgeo.device import announce, choose
         from vgeo.stages.models import load_model
 
-        compute = choose(device, precision)
-        announce(compute)
+        compute = choose(device, "fp32")  # keys of neighbours differ by less than bf16 can tell
         loaded = load_model(model, compute=compute)
+        announce(compute)
     with logs.progress_bar() as progress:
         gallery = stage.build_gallery(
             kind,
