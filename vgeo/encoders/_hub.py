@@ -1,0 +1,187 @@
+# ruff: noqa: TID253 - loaded by encoders only
+"""Weights from the Hugging Face hub or a local folder, without pickle, without chatter, without long waits."""
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vgeo.errors import FormatError, InputError, MissingModelError
+from vgeo.logs import wants_bar
+
+log = logging.getLogger(__name__)
+
+TIMEOUT_S = 5.0
+FILES = ["config.json", "model.safetensors", "model.safetensors.index.json", "model-*.safetensors"]
+
+
+def missing_model(encoder: str, repository: str, reason: str, bring: str = "") -> MissingModelError:
+    """The error of weights that are not here: what to download, how to bring it, what works without."""
+    bring = bring or f"hf download {repository} config.json model.safetensors --local-dir FOLDER"
+    return MissingModelError(
+        f"{encoder}: its weights {repository} are not on this machine, and {reason}\n"
+        f"  download: run the command again with a network; they are kept in a cache\n"
+        f"  or bring them: on another machine '{bring}', copy, then --weights {encoder}=PATH\n"
+        f"  or without a download: --encoder gist, which needs no weights"
+    )
+
+
+def find_folder(encoder: str, repository: str, weights: str | None, offline: bool) -> Path:
+    """Return the folder with config.json and model.safetensors: the user's own, the cached one or a fresh download.
+
+    A cached folder is used without asking the hub. Raises InputError, FormatError or MissingModelError.
+    """
+    if weights is not None:
+        folder = Path(weights)
+        if not folder.is_dir():
+            raise InputError(f"--weights {weights}: no such folder; {encoder} needs one with config.json")
+        if not _is_complete(folder):
+            raise FormatError(f"--weights {weights}: has no config.json and model.safetensors; see save_pretrained")
+        return folder
+    from huggingface_hub import snapshot_download
+
+    with quiet():
+        try:
+            cached = Path(snapshot_download(repository, allow_patterns=FILES, local_files_only=True))
+        except Exception as error:  # the hub's own tree of errors, and ValueError for a name that is none
+            log.debug("%s is not cached: %s", repository, error)
+        else:
+            if _is_complete(cached):
+                return cached
+        require_network(encoder, repository, offline)
+        log.info("downloading %s from the hub (once)", repository)
+        try:
+            folder = Path(snapshot_download(repository, allow_patterns=FILES, etag_timeout=TIMEOUT_S))
+        except Exception as error:
+            raise missing_model(encoder, repository, f"the hub does not give them ({_first_line(error)})") from error
+    if not _is_complete(folder):
+        raise missing_model(encoder, repository, "the hub has no config.json and model.safetensors under that name")
+    return folder
+
+
+def find_file(encoder: str, repository: str, names: Iterable[str], offline: bool) -> Path:
+    """Return the first of `names` that a repository of the hub has, cached or downloaded. Raises MissingModelError."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    names = list(names)
+    with quiet():
+        for name in names:
+            try:
+                return Path(hf_hub_download(repository, name, local_files_only=True))
+            except Exception as error:
+                log.debug("%s/%s is not cached: %s", repository, name, error)
+        require_network(encoder, repository, offline, bring=f"hf download {repository} {names[0]}")
+        for name in names:
+            try:
+                return Path(hf_hub_download(repository, name, etag_timeout=TIMEOUT_S))
+            except LocalEntryNotFoundError as error:
+                raise missing_model(encoder, repository, "the hub cannot be reached") from error
+            except EntryNotFoundError:
+                continue
+            except Exception as error:
+                raise missing_model(encoder, repository, f"the hub refuses ({_first_line(error)})") from error
+    raise missing_model(encoder, repository, f"the hub has none of {', '.join(names)}")
+
+
+def require_network(encoder: str, repository: str, offline: bool, bring: str = "") -> None:
+    """Ask the hub once, briefly: its library tries six times, which takes 23 s where there is no network."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+
+    if offline or constants.HF_HUB_OFFLINE:
+        raise missing_model(encoder, repository, "--offline forbids to download them", bring)
+    try:
+        get_session().head(constants.ENDPOINT, timeout=TIMEOUT_S)
+    except Exception as error:
+        reason = f"{constants.ENDPOINT} cannot be reached ({_first_line(error)})"
+        raise missing_model(encoder, repository, reason, bring) from error
+
+
+def load_transformers(model_class: Any, folder: Path, read_config: Callable[[Path], Any] | None = None) -> nn.Module:
+    """Load a transformers model in float32, strictly: a tensor that the folder lacks is an error, not a random one.
+
+    read_config: gives the configuration where it is not simply the folder's. Raises FormatError.
+    """
+    with quiet():
+        try:
+            model, report = model_class.from_pretrained(
+                folder,
+                config=read_config(folder) if read_config else None,
+                dtype=torch.float32,
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+            )
+        except Exception as error:  # transformers raises whatever the damage leads to
+            raise FormatError(f"{folder}: not loadable as {model_class.__name__} ({_first_line(error)})") from error
+    lacking = sorted(report["missing_keys"]) + sorted(map(str, report.get("mismatched_keys", ())))
+    if lacking:
+        raise FormatError(
+            f"{folder}: lacks {len(lacking)} tensors of {model_class.__name__} such as {lacking[0]}; "
+            f"are these weights of another family?"
+        )
+    model.requires_grad_(False).eval()
+    loaded: nn.Module = model
+    return loaded
+
+
+def weights_hash(model: nn.Module) -> str:
+    """Digest of all tensors: 16 hex digits.
+
+    Independent of names, order and file format, so that a copy on disk, a hub download and the two layouts of
+    checkpoints (whole CLIP or its vision half alone) agree. About a second for ViT-L.
+    """
+    with ThreadPoolExecutor() as pool:  # hashing lets go of the interpreter's lock
+        digests = pool.map(_tensor_digest, model.state_dict().values())
+    return hashlib.sha256(b"".join(sorted(digests))).hexdigest()[:16]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the libraries' own messages off the screen, except with -v; a download shows its bar on a terminal."""
+    if log.isEnabledFor(logging.DEBUG):
+        yield
+        return
+    from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
+    from transformers.utils import logging as chatter
+
+    names = ("huggingface_hub", "httpx", "open_clip", "root")
+    levels = {name: logging.getLogger(name).level for name in names}
+    before = chatter.get_verbosity()
+    chatter.set_verbosity_error()
+    chatter.disable_progress_bar()
+    if not wants_bar():
+        disable_progress_bars()
+    for name in names:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        chatter.set_verbosity(before)
+        chatter.enable_progress_bar()
+        enable_progress_bars()
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def _tensor_digest(tensor: Tensor) -> bytes:
+    array = tensor.detach().cpu().contiguous()
+    digest = hashlib.sha256(f"{array.dtype} {tuple(array.shape)}".encode())
+    digest.update(array.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.digest()
+
+
+def _is_complete(folder: Path) -> bool:
+    weights = ("model.safetensors", "model.safetensors.index.json")
+    return (folder / "config.json").is_file() and any((folder / name).is_file() for name in weights)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

@@ -1,0 +1,110 @@
+# ruff: noqa: TID253, N803 - loaded by encoders only; shape suffixes
+"""CLIP models by their open_clip names: `ViT-L-14-quickgelu/openai` is the architecture and the tag of its weights.
+
+Trap: OpenAI's weights were trained with QuickGELU, and open_clip only warns when they are loaded into the plain
+`ViT-L-14`. Here the tag decides, and the `-quickgelu` architecture is taken where it asks for it.
+"""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from vgeo.encoders._hub import find_file, missing_model, quiet, weights_hash
+from vgeo.encoders._images import Preprocessing
+from vgeo.encoders._vision import VisionEncoder
+from vgeo.encoders.base import Encoder, EncoderSpec
+from vgeo.errors import FormatError, InputError, UsageError
+
+if TYPE_CHECKING:
+    from vgeo.device import Compute
+
+log = logging.getLogger(__name__)
+
+FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+
+
+def load_open_clip(
+    variant: str, compute: "Compute", *, weights: str | None, settings: dict[str, str], offline: bool
+) -> Encoder:
+    """Load the vision half of `ARCHITECTURE/TAG`. Raises UsageError, InputError, FormatError or MissingModelError."""
+    architecture, tag = _names(variant)
+    name = f"clip:{architecture}/{tag}" if tag else f"clip:{architecture}"
+    path = _find_weights(name, architecture, tag, weights, offline)
+    vision = _build(architecture, tag, path)
+    recipe = vision.preprocess_cfg
+    size = recipe["size"][0] if isinstance(recipe["size"], tuple | list) else recipe["size"]
+    crop = settings.get("crop", "squash" if recipe["resize_mode"] == "squash" else "center")
+    mean_std = (tuple(recipe["mean"]), tuple(recipe["std"]))
+    preprocessing = Preprocessing(size=size, crop=crop, mean_std=mean_std, resampling=recipe["interpolation"])
+    spec = EncoderSpec(
+        name=name,
+        dim=vision.output_dim,
+        weights=weights or variant,
+        weights_hash=weights_hash(vision),
+        preprocessing=f"{preprocessing.describe()}; projected image embedding",
+        settings=settings,
+    )
+    return VisionEncoder(spec, vision, _embed, preprocessing, compute)
+
+
+def _names(variant: str) -> tuple[str, str]:
+    """Split and mend the name. Raises UsageError for an unknown one."""
+    import open_clip
+
+    architecture, _, tag = variant.partition("/")
+    if architecture not in open_clip.list_models():
+        raise UsageError(f"clip:{variant}: open_clip knows no {architecture}; see open_clip.list_models()")
+    if tag and not open_clip.get_pretrained_cfg(architecture, tag):
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(architecture))
+        raise UsageError(f"clip:{variant}: no weights of that name; there are {tags}")
+    quick = f"{architecture}-quickgelu"
+    wants_quick = bool(tag) and open_clip.get_pretrained_cfg(architecture, tag).get("quick_gelu", False)
+    if (
+        wants_quick
+        and not open_clip.get_model_config(architecture).get("quick_gelu")
+        and quick in open_clip.list_models()
+    ):
+        log.info("%s was trained with QuickGELU: taking %s", variant, quick)
+        architecture = quick
+    return architecture, tag
+
+
+def _find_weights(name: str, architecture: str, tag: str, weights: str | None, offline: bool) -> Path:
+    import open_clip
+
+    if weights is not None:
+        if not Path(weights).is_file():
+            raise InputError(f"--weights {weights}: no such file; {name} needs an open_clip checkpoint")
+        return Path(weights)
+    if not tag:
+        raise UsageError(f"{name}: name its weights too, as in clip:ViT-L-14-quickgelu/openai, or give --weights FILE")
+    repository = open_clip.get_pretrained_cfg(architecture, tag).get("hf_hub", "").rstrip("/")
+    if not repository:
+        raise missing_model(name, tag, "they are not on the hub", bring="python -c 'import open_clip ...'")
+    return find_file(name, repository, FILES, offline)
+
+
+def _build(architecture: str, tag: str, path: Path) -> Any:
+    """Build the model, load it strictly and keep its vision half."""
+    import open_clip
+
+    recipe = open_clip.get_pretrained_cfg(architecture, tag) if tag else {}
+    names = {"mean": "image_mean", "std": "image_std", "interpolation": "image_interpolation"}
+    names["resize_mode"] = "image_resize_mode"
+    overrides = {argument: recipe[key] for key, argument in names.items() if key in recipe}
+    with quiet():
+        try:
+            model = open_clip.create_model_and_transforms(architecture, pretrained=str(path), **overrides)[0]
+        except Exception as error:  # open_clip raises whatever the damage leads to
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+            raise FormatError(f"{path}: not loadable as {architecture} ({first})") from error
+    vision: Any = model.visual
+    vision.requires_grad_(False).eval()
+    return vision
+
+
+def _embed(model: nn.Module, pixels_BCHW: Tensor) -> Tensor:
+    embedding: Tensor = model(pixels_BCHW)
+    return embedding
