@@ -4,6 +4,8 @@ Only local files are read: a playlist that names network addresses opens nothing
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,14 @@ av.logging.set_level(None)  # what libav has to say of damaged files is counted 
 # Not recordings: playlists that name other files, pictures, and text drawn as video.
 _REFUSED_FORMATS = ("hls", "applehttp", "concat", "dash", "sdp", "rtsp", "image2", "tty", "lavfi", "imf", "webvtt")
 _MAX_READ_ERRORS = 100  # in a row, without a packet between them
+
+
+@dataclass(slots=True)
+class Tally:
+    """What happened while decoding."""
+
+    damaged: set[int] = field(default_factory=set)  # numbers of packets that the decoder refused
+    lost_frames: int = 0
 
 
 def open_container(path: Path) -> InputContainer:
@@ -73,6 +83,31 @@ def read_packets(container: InputContainer, stream: Any) -> Iterator[av.Packet]:
             return
         except (av.FFmpegError, OSError):
             errors += 1
+
+
+def decode_all(container: InputContainer, stream: VideoStream, tally: Tally | None = None) -> Iterator[av.VideoFrame]:
+    """Decode every packet in order, going on after damaged ones; what other ways of decoding must agree with."""
+    stream.codec_context.thread_type = "AUTO"
+    for number, packet in enumerate(read_packets(container, stream)):
+        yield from decode_packet(packet, tally or Tally(), number)
+    yield from drain(stream)
+
+
+def decode_packet(packet: av.Packet, tally: Tally, number: int) -> list[av.VideoFrame]:
+    if packet.size == 0:  # a dropped frame of an AVI; to the decoder it would mean the end
+        return []
+    try:
+        return [frame for frame in packet.decode() if isinstance(frame, av.VideoFrame)]
+    except (av.FFmpegError, OSError):
+        tally.damaged.add(number)
+        return []
+
+
+def drain(stream: VideoStream) -> list[av.VideoFrame]:
+    """Get the frames that the decoder holds back for reordering."""
+    with suppress(av.FFmpegError, OSError):
+        return list(stream.codec_context.decode(None))
+    return []
 
 
 def _is_mp4(path: Path) -> bool:

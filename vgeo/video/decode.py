@@ -10,30 +10,24 @@ import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import chain
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import av
-from av.container import InputContainer
-from av.video.stream import VideoStream
 
 from vgeo.errors import FormatError
 from vgeo.records import parse_utc
-from vgeo.video.container import open_container, read_packets, video_stream
+from vgeo.video.container import Tally, decode_all, decode_packet, drain, open_container, read_packets, video_stream
 from vgeo.video.pixels import Converter, Pixels, Shape, turn_of
-from vgeo.video.table import NO_TIME, FrameTable, read_table, read_table_by_decoding
+from vgeo.video.reader import Reader, Run, plan
+from vgeo.video.table import FrameTable, read_table, read_table_by_decoding
 
 log = logging.getLogger(__name__)
 
 _FIRST_LOOK_PACKETS = 8  # enough to meet fields, hidden frames and missing references
 _MAX_THREADS = 8
 _MAX_AHEAD_BYTES = 256 * 2**20  # of finished frames that wait for their turn
-_SEEK_BYTES = 8 * 2**20  # less than that is read over: a seek is not free, and some containers land elsewhere
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,23 +42,6 @@ class VideoInfo:
     codec: str
     rotation_deg: int  # clockwise, applied to the frames
     start_utc: datetime | None
-
-
-@dataclass(slots=True)
-class Tally:
-    """What happened while decoding."""
-
-    damaged: set[int] = field(default_factory=set)  # numbers of packets that the decoder refused
-    lost_frames: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Packets start..stop of which frames `rows` are wanted; decoding begins at `start`."""
-
-    start: int
-    stop: int
-    rows: tuple[int, ...]
 
 
 class Video:
@@ -113,10 +90,10 @@ class Video:
             yield from self._images_by_counting(rows, shape)
             return
         runs = plan(self.table, rows)
-        threads = min(_MAX_THREADS, _cores(), len(runs))
         width, height = shape.of(self.info.width, self.info.height)
-        longest = max((len(run.rows) for run in runs), default=0)
-        if threads > 1 and longest * threads * 2 * width * height * 3 <= _MAX_AHEAD_BYTES:
+        run_bytes = max((len(run.rows) for run in runs), default=1) * width * height * 3
+        threads = min(_MAX_THREADS, _cores(), len(runs), _MAX_AHEAD_BYTES // (2 * run_bytes))
+        if threads > 1:
             yield from self._images_in_parallel(runs, shape, threads)
             return
         with Reader(self.path, self.table, Converter(shape), self.tally, threads=0) as reader:
@@ -170,10 +147,10 @@ class Video:
         with open_container(self.path) as container:
             stream = video_stream(container, self.path)
             for fed, packet in enumerate(read_packets(container, stream), start=1):
-                found += _decode(packet, tally, fed)
+                found += decode_packet(packet, tally, fed)
                 if fed >= _FIRST_LOOK_PACKETS and found:
                     break
-            found += _drain(stream)
+            found += drain(stream)
         if not found:
             raise FormatError(
                 f"{self.path}: no frame of its video can be decoded ({self.packets} packets, all damaged)"
@@ -188,9 +165,9 @@ class Video:
         if len(table.keys) < 2:
             return True
         key = int(table.keys[1])
-        with Reader(self.path, table, Converter(Shape()), Tally(), threads=1) as reader:
-            found = [frame.pts for frame in reader.frames(Run(key, key, ()), skip=False)]
-        return bool(found)
+        tally = Tally()
+        with Reader(self.path, table, Converter(Shape()), tally, threads=1) as reader:
+            return any(True for _ in reader.frames(Run(key, key, ()), skip=False)) or bool(tally.damaged)
 
 
 def probe(path: str | os.PathLike[str]) -> VideoInfo:
@@ -199,165 +176,6 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
     Raises InputError, FormatError, MissingModelError (codec).
     """
     return Video(Path(path)).info
-
-
-def plan(table: FrameTable, rows: Sequence[int]) -> list[Run]:
-    """Group wanted rows into runs of packets; a run that would begin inside the one before is joined to it."""
-    runs: list[Run] = []
-    for row in rows:
-        start, stop = table.start_packet(row), int(table.packet[row])
-        if runs and (start == runs[-1].start or start <= runs[-1].stop):
-            last = runs[-1]
-            runs[-1] = Run(min(start, last.start), max(stop, last.stop), (*last.rows, row))
-        else:
-            runs.append(Run(start, stop, (row,)))
-    return runs
-
-
-class Reader:
-    """One decoder over one opened file. It moves forward through the packets, and opens the file anew to go back."""
-
-    def __init__(self, path: Path, table: FrameTable, convert: Converter, tally: Tally, threads: int) -> None:
-        self._path, self._table, self._convert, self._tally, self._threads = path, table, convert, tally, threads
-        self._container: InputContainer | None = None
-        self._stream: VideoStream | None = None
-        self._packets: Iterator[av.Packet] = iter(())
-        self._next = 0  # number of the packet that comes next
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._container is not None:
-            self._container.close()
-            self._container = None
-
-    def images(self, run: Run) -> Iterator[tuple[int, Pixels]]:
-        """Yield (row, image) of a run, in order.
-
-        Where something is amiss (damage, or a frame that does not come), the rest of the run is decoded once more
-        from a group further back and with nothing passed over, as decoding from the beginning would have it.
-        """
-        rows = deque(run.rows)
-        before = len(self._tally.damaged)
-        for frame in self.frames(run, skip=True):
-            if not rows or len(self._tally.damaged) > before or _pts(frame) > self._table.pts[rows[0]]:
-                break
-            if frame.pts == self._table.pts[rows[0]]:
-                yield rows.popleft(), self._convert(frame)
-        if rows:
-            start = self._table.start_packet(rows[0], back=1)
-            yield from self._images_again(Run(start, run.stop, tuple(rows)), before)
-
-    def _images_again(self, run: Run, damaged_before: int) -> Iterator[tuple[int, Pixels]]:
-        """Take what comes. A wanted frame that its packet did not give shows the frame before, unless by damage."""
-        rows = deque(run.rows)
-        previous: av.VideoFrame | None = None
-        for frame in self.frames(run, skip=False):
-            while rows and _pts(frame) > self._table.pts[rows[0]]:
-                yield from self._substitute(rows.popleft(), previous, damaged_before)
-            if rows and frame.pts == self._table.pts[rows[0]]:
-                yield rows.popleft(), self._convert(frame)
-            previous = frame
-        while rows:
-            yield from self._substitute(rows.popleft(), previous, damaged_before)
-
-    def _substitute(
-        self, row: int, previous: av.VideoFrame | None, damaged_before: int
-    ) -> Iterator[tuple[int, Pixels]]:
-        if previous is None or len(self._tally.damaged) > damaged_before:
-            self._tally.lost_frames += 1
-        else:
-            yield row, self._convert(previous)
-
-    def frames(self, run: Run, skip: bool) -> Iterator[av.VideoFrame]:
-        """Decode the packets of a run; `skip` passes over frames that are neither wanted nor referred to."""
-        stream = self._go_to(run.start)
-        context = stream.codec_context
-        wanted = {int(self._table.packet[row]) for row in run.rows}
-        while self._next <= run.stop:
-            packet = next(self._packets, None)
-            if packet is None:
-                break
-            context.skip_frame = "NONREF" if skip and self._next not in wanted else "DEFAULT"
-            self._next += 1
-            yield from _decode(packet, self._tally, self._next - 1)
-        yield from _drain(stream)
-
-    def _go_to(self, number: int) -> VideoStream:
-        """Have packet `number` come next, and the decoder ready for a key frame."""
-        if self._container is None or self._stream is None or self._next > number:
-            self._open()
-        assert self._container is not None and self._stream is not None
-        self._stream.codec_context.flush_buffers()
-        if int(self._table.packet_bytes[self._next : number].sum()) > _SEEK_BYTES and not self._seek(number):
-            self._open()
-        while self._next < number and next(self._packets, None) is not None:
-            self._next += 1
-        return self._stream
-
-    def _open(self) -> None:
-        self.close()
-        self._container = open_container(self._path)
-        self._stream = video_stream(self._container, self._path)
-        self._stream.codec_context.thread_type = "AUTO"
-        self._stream.codec_context.thread_count = self._threads
-        self._packets = read_packets(self._container, self._stream)
-        self._next = 0
-
-    def _seek(self, number: int) -> bool:
-        """Jump to a packet, recognised by its times and size; False where the container cannot find it."""
-        assert self._container is not None and self._stream is not None
-        expected = (self._table.packet_pts[number], self._table.packet_dts[number], self._table.packet_bytes[number])
-        if NO_TIME in expected[:2]:
-            return False
-        try:
-            self._container.seek(int(expected[1]), stream=self._stream)
-        except (av.FFmpegError, OSError):
-            return False
-        packets = read_packets(self._container, self._stream)
-        for packet in packets:
-            if (packet.pts, packet.dts, packet.size) == expected:
-                self._packets, self._next = chain([packet], packets), number
-                return True
-            if packet.dts is not None and packet.dts > expected[1]:
-                break
-        return False
-
-
-def decode_all(container: InputContainer, stream: VideoStream, tally: Tally | None = None) -> Iterator[av.VideoFrame]:
-    """Decode every packet in order, going on after damaged ones; what other ways of decoding must agree with."""
-    stream.codec_context.thread_type = "AUTO"
-    for number, packet in enumerate(read_packets(container, stream)):
-        yield from _decode(packet, tally or Tally(), number)
-    yield from _drain(stream)
-
-
-def _decode(packet: av.Packet, tally: Tally, number: int) -> list[av.VideoFrame]:
-    if packet.size == 0:  # a dropped frame of an AVI; to the decoder it would mean the end
-        return []
-    try:
-        return [frame for frame in packet.decode() if isinstance(frame, av.VideoFrame)]
-    except (av.FFmpegError, OSError):
-        tally.damaged.add(number)
-        return []
-
-
-def _drain(stream: VideoStream) -> list[av.VideoFrame]:
-    """Get the frames that the decoder holds back for reordering."""
-    with suppress(av.FFmpegError, OSError):
-        return list(stream.codec_context.decode(None))
-    return []
-
-
-def _pts(frame: av.VideoFrame) -> int:
-    return NO_TIME if frame.pts is None else frame.pts
 
 
 def _cores() -> int:

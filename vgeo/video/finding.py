@@ -37,7 +37,7 @@ def find_clips(inputs: Sequence[str | os.PathLike[str]]) -> list[Clip]:
     in natural order of names (2 before 10). Ids are unique: the file's stem, with its folders' names or its suffix
     where two have the same. Raises InputError when there is nothing.
     """
-    missing = [item for item in map(os.fspath, inputs) if item != "-" and not os.path.lexists(item)]
+    missing = [item for item in inputs if os.fspath(item) != "-" and not os.path.lexists(item)]
     if missing and len(missing) == len(inputs):
         raise InputError(f"{missing[0]}: no such file or folder; name videos, or folders of videos or pictures")
     found: list[Clip] = []

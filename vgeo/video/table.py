@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from vgeo.records import Floats
-from vgeo.video.container import read_packets
+from vgeo.video.container import decode_all, read_packets
 
 Ints = NDArray[np.int64]
 NO_TIME = np.iinfo(np.int64).min
@@ -88,8 +88,6 @@ def read_table(container: InputContainer, stream: VideoStream) -> FrameTable:
 
 def read_table_by_decoding(container: InputContainer, stream: VideoStream, packets: FrameTable) -> FrameTable:
     """Decode everything to learn the frames' times; for AVI with B-frames, glued streams and the like."""
-    from vgeo.video.decode import decode_all
-
     stamps = [(frame.pts, frame.dts) for frame in decode_all(container, stream)]
     period_s = float(1 / stream.average_rate) if stream.average_rate else 0.04
     step = max(1, round(period_s / float(packets.time_base)))
