@@ -126,3 +126,43 @@ class Outcome:
     frames: int = 0
     declared_frames: int | None = None  # what the container claims
     outputs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorSummary:
+    """How far off many frames, or many videos, are."""
+
+    count: int
+    within_percent: tuple[float, ...]  # share within each of the report's `within_km`, in percent
+    median_km: float
+    mean_km: float
+    p95_km: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackScore:
+    """One clip's prediction against its truth, over the frames that both know."""
+
+    video_id: str
+    truth_id: str
+    matched_by: str  # "clock", "time", "frame" or "order"
+    frame_errors_km: Floats  # [T]
+    video_error_km: float  # VidTAG, appendix E.1
+    dfd_deg: float  # discrete Frechet distance, Euclidean on (lat, lon)
+    dfd_km: float
+    mrd_deg: float  # range difference, mean of latitude and longitude
+    mrd_km: float
+    unmatched_frames: int  # predicted frames for which the truth says nothing
+    unmatched_truth: int  # positions of the truth that no scored frame is near
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreReport:
+    """All clips that were predicted and whose truth is known; never empty."""
+
+    within_km: tuple[float, ...]
+    frames: ErrorSummary  # over all frames of all clips
+    videos: ErrorSummary
+    clips: tuple[TrackScore, ...]
+    unmatched_clips: tuple[str, ...]  # predicted, but without a truth that speaks of them
+    unmatched_truth: tuple[str, ...]  # ids of truth tracks without a prediction

@@ -1,0 +1,150 @@
+"""How far predictions are off: accuracy within km, the rule for videos, and the trajectory metrics of VidTAG.
+
+Distances are great-circle km. The discrete Fréchet distance and the range difference are in degrees, as VidTAG prints
+them (its tables cannot be km: on GAMa the Fréchet distance would be below what its own video errors force), and in km
+under other names. Longitudes are unwrapped along a track and differences of them wrapped, so the antimeridian is no
+place of its own.
+
+Shapes: T, U frames of two tracks, P pairs of tracks. Positions are (lat, lon) in degrees.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from vgeo.geo.sphere import EARTH_RADIUS_KM, KM_PER_DEG, centroid, distance_km, unit_vectors, wrap_lon
+from vgeo.records import Floats
+
+Pair = tuple[Floats, Floats]  # positions [T, 2] and [U, 2]
+
+# Coordinates of one track's frames that are worked on at a time: the rows of a batch stay in the second-level cache.
+_BATCH = 16_384
+
+
+def frame_errors_km(prediction_deg: ArrayLike, truth_deg: ArrayLike) -> Floats:
+    """Great-circle distance of each frame's prediction from its truth: [T, 2], [T, 2] -> [T]."""
+    return distance_km(prediction_deg, truth_deg)
+
+
+def video_error_km(prediction_deg: ArrayLike, truth_deg: ArrayLike) -> float:
+    """Error of a whole video (VidTAG, appendix E.1): [T, 2], [U, 2] -> km.
+
+    The video is said to be at the prediction nearest to the centroid of all predictions, and is at the centroid of its
+    truth. Centroids go through unit vectors, where the paper averages degrees: the same but for the antimeridian.
+    """
+    predictions = np.asarray(prediction_deg, np.float64)
+    chosen = predictions[np.argmin(distance_km(predictions, centroid(predictions)))]
+    return float(distance_km(chosen, centroid(truth_deg)))
+
+
+def percent_within(errors_km: ArrayLike, within_km: Sequence[float]) -> tuple[float, ...]:
+    """Share of errors that do not exceed each threshold, in percent; NaN without errors."""
+    errors = np.asarray(errors_km, np.float64)
+    if not errors.size:
+        return tuple(float("nan") for _ in within_km)
+    return tuple(float(100 * np.mean(errors <= limit)) for limit in within_km)
+
+
+def range_difference_deg(prediction_deg: ArrayLike, truth_deg: ArrayLike) -> float:
+    """Difference of the ranges that two tracks cover (VidTAG, appendix E.3), mean of latitude and longitude."""
+    return float(np.abs(_ranges_deg(prediction_deg) - _ranges_deg(truth_deg)).mean())
+
+
+def range_difference_km(prediction_deg: ArrayLike, truth_deg: ArrayLike) -> float:
+    """The same in km: degrees of longitude count as long as they are at the truth's centroid."""
+    shrink = np.cos(np.radians(centroid(truth_deg)[0]))
+    scale = KM_PER_DEG * np.array([1.0, shrink])
+    return float((scale * np.abs(_ranges_deg(prediction_deg) - _ranges_deg(truth_deg))).mean())
+
+
+def _ranges_deg(latlon_deg: ArrayLike) -> Floats:
+    lat, lon = np.moveaxis(np.asarray(latlon_deg, np.float64), -1, 0)
+    ranges: Floats = np.array([np.ptp(lat), np.ptp(np.unwrap(lon, period=360))])
+    return ranges
+
+
+def discrete_frechet(pairs: Sequence[Pair], unit: Literal["deg", "km"] = "deg") -> Floats:
+    """Discrete Fréchet distance of each pair of tracks: P pairs -> [P].
+
+    deg: Euclidean on (lat, lon), as VidTAG (appendix E.2). km: great-circle. Pairs are done in batches by
+    antidiagonals of the coupling table. Tracks of a batch are brought to one length by repeating their last position,
+    which changes no Fréchet distance: the other track may wait there.
+    """
+    sizes = np.array([[len(a), len(b)] for a, b in pairs], int).reshape(-1, 2)
+    if (sizes == 0).any():
+        raise ValueError("a track without positions has no Fréchet distance")
+    found = np.empty(len(pairs))
+    order = np.lexsort((sizes[:, 1], sizes[:, 0]))[::-1]  # alike beside alike, so that little is repeated
+    begin = 0
+    while begin < len(order):
+        width = max(1, _BATCH // int(sizes[order[begin], 0]))
+        batch = order[begin : begin + width]
+        begin += width
+        axes_a = _coordinates([pairs[i][0] for i in batch], unit)
+        axes_b = _coordinates([pairs[i][1] for i in batch], unit)
+        squared = _coupled(axes_a, axes_b, wraps=unit == "deg")
+        found[batch] = np.sqrt(squared) if unit == "deg" else _chord_to_km(squared)
+    return found
+
+
+def _coordinates(tracks: Sequence[Floats], unit: str) -> list[Floats]:
+    """The coordinates of a batch, each [T, P]: degrees in [-180, 180), or those of unit vectors."""
+    longest = max(len(track) for track in tracks)
+    padded = np.stack([np.concatenate([t, np.repeat(t[-1:], longest - len(t), axis=0)]) for t in tracks], axis=1)
+    if unit == "km":
+        return [np.ascontiguousarray(axis) for axis in np.moveaxis(unit_vectors(padded), -1, 0)]
+    return [np.ascontiguousarray(padded[..., 0]), np.ascontiguousarray(wrap_lon(padded[..., 1]))]
+
+
+def _chord_to_km(squared: Floats) -> Floats:
+    """Great-circle km of squared chords between unit vectors; the one grows with the other."""
+    return 2 * EARTH_RADIUS_KM * np.arcsin(np.clip(np.sqrt(squared) / 2, 0, 1))
+
+
+def _coupled(axes_a: list[Floats], axes_b: list[Floats], wraps: bool) -> Floats:
+    """Squared discrete Fréchet distances [P] of tracks given as coordinates [T, P] and [U, P].
+
+    c[i, j] = max(d[i, j], min(c[i-1, j], c[i, j-1], c[i-1, j-1])), computed for all i + j = k at once. `before` and
+    `last` hold diagonals k-2 and k-1 by row i, shifted by one so that row -1 exists and is infinite.
+    """
+    n, m, width = len(axes_a[0]), len(axes_b[0]), axes_a[0].shape[1]
+    backwards = [axis[::-1] for axis in axes_b]  # column j lies at m - 1 - j: a diagonal is a slice
+    turns = wraps and _may_wrap(axes_a[1], axes_b[1])
+    before, last, now = (np.full((n + 1, width), np.inf) for _ in range(3))
+    before[0] = -np.inf  # lets c[0, 0] = d[0, 0]
+    for k in range(n + m - 1):
+        low, high = max(0, k - m + 1), min(n, k + 1)
+        rows, columns = slice(low, high), slice(m - 1 - k + low, m - 1 - k + high)
+        own = now[low + 1 : high + 1]
+        np.minimum(last[low:high], last[low + 1 : high + 1], out=own)
+        np.minimum(own, before[low:high], out=own)
+        squared = _squared(axes_a, backwards, rows, columns, turns)
+        np.maximum(own, squared, out=own)
+        now[low] = np.inf
+        before, last, now = last, now, before
+        if k == 0:
+            now[0] = np.inf
+        if high < n:
+            last[high + 1] = np.inf
+    result: Floats = last[n]
+    return result
+
+
+def _squared(a: list[Floats], b: list[Floats], rows: slice, columns: slice, turns: bool) -> Floats:
+    total: Floats | None = None
+    for axis, (own, other) in enumerate(zip(a, b, strict=True)):
+        gap = own[rows] - other[columns]
+        if turns and axis == 1:
+            np.abs(gap, out=gap)
+            np.minimum(gap, 360 - gap, out=gap)
+        gap *= gap
+        total = gap if total is None else np.add(total, gap, out=total)
+    assert total is not None
+    return total
+
+
+def _may_wrap(lon_a: Floats, lon_b: Floats) -> bool:
+    """True unless all longitudes of a batch differ by less than half a turn."""
+    return bool(max(lon_a.max() - lon_b.min(), lon_b.max() - lon_a.min()) > 180)
