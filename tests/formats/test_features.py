@@ -40,7 +40,15 @@ def fill(path: Path, names: str = "cab", **more) -> dict[str, dict[str, np.ndarr
 def test_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "features.h5"
     with FeatureWriter(path, SPECS, "1 Hz", "pyav 1") as writer:
-        first = add(writer, "walk", 4, start_utc="2019-11-18T23:45:14.000Z", labels={"city": "Malmö"}, source="w.mp4 9")
+        first = add(
+            writer,
+            "walk",
+            4,
+            start_utc="2019-11-18T23:45:14.000Z",
+            labels={"city": "Malmö"},
+            source="w.mp4",
+            made_from="1f",
+        )
         second = add(writer, "ride", 2, labels={"country": "Sweden"})
         assert writer.done == {"walk", "ride"}
         assert writer.finish(["walk", "ride"]) == 2
@@ -51,7 +59,8 @@ def test_round_trip(tmp_path: Path) -> None:
     assert file.video_ids == ["walk", "ride"]
     assert file.first_row.tolist() == [0, 4, 6]
     assert file.start_utc == ["2019-11-18T23:45:14.000Z", None]
-    assert file.sources == ["w.mp4 9", ""]
+    assert file.sources == ["w.mp4", ""]
+    assert file.made_from == ["1f", ""]
     assert file.labels == {"city": ["Malmö", ""], "country": ["", "Sweden"]}
     assert file.time_s.tolist() == [0, 0.5, 1, 1.5, 0, 0.5]
     for name in SPECS:
@@ -122,6 +131,18 @@ def test_finished_file_is_extended_and_old_rows_stay(tmp_path: Path) -> None:
     assert file.video_ids == ["a", "b", "c"]
     assert file.labels == {"city": ["city a", "city b", ""]}
     np.testing.assert_array_equal(file.features("a")[: len(before)], before)
+
+
+def test_video_that_is_made_again_replaces_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "f.h5"
+    fill(path, "ab")
+    with FeatureWriter(path, SPECS, "1 Hz", "pyav 1") as writer:
+        tables = add(writer, "a", 7, seed=1, made_from="new")
+        assert writer.made_from == {"a": "new", "b": ""}
+        writer.finish()
+    file = FeatureFile.open(path)
+    assert file.video_ids == ["b", "a"]
+    np.testing.assert_array_equal(file.features("a")[file.rows(1)], tables["a"].astype(np.float16))
 
 
 def test_nothing_new_writes_nothing(tmp_path: Path) -> None:

@@ -43,8 +43,14 @@ class OldVideo(Piece):
     def __init__(self, file: "FeatureFile", video: int) -> None:
         self._file, self._rows = file, file.rows(video)
         labels = {name: values[video] for name, values in file.labels.items() if values[video]}
-        frames = self._rows.stop - self._rows.start
-        self.part = Part(file.video_ids[video], frames, file.start_utc[video] or "", file.sources[video], labels)
+        self.part = Part(
+            video_id=file.video_ids[video],
+            frames=self._rows.stop - self._rows.start,
+            start_utc=file.start_utc[video] or "",
+            source=file.sources[video],
+            made_from=file.made_from[video],
+            labels=labels,
+        )
 
     def column(self, name: str) -> NDArray[Any]:
         columns: dict[str, NDArray[Any]] = {"time_s": self._file.time_s, "latlon_deg": self._file.latlon_deg}
@@ -62,6 +68,7 @@ def layout(pieces: Sequence[Piece], encoders: Mapping[str, EncoderSpec]) -> dict
         "video_id": h5_strings([part.video_id for part in parts]),
         "start_utc": h5_strings([part.start_utc for part in parts]),
         "source": h5_strings([part.source for part in parts]),
+        "made_from": h5_strings([part.made_from for part in parts]),
         "first_row": h5_array(first_row),
         "time_s": h5_array(np.concatenate([piece.column("time_s") for piece in pieces]), "<f8"),
         "lat_deg": h5_array(latlon_deg[:, 0], "<f8"),

@@ -34,6 +34,7 @@ class Part:
     frames: int
     start_utc: str
     source: str
+    made_from: str
     labels: dict[str, str]
 
 

@@ -3,7 +3,7 @@
 HDF5, flat and contiguous, so that features are mapped into memory in place and a batch is gathered without a copy:
 
     features/<encoder> [N, D] float16    time_s [N]    lat_deg, lon_deg [N], NaN = unknown
-    video_id, start_utc, source [V]      first_row [V+1]    labels/<name> [V]
+    video_id, start_utc, source, made_from [V]    first_row [V+1]    labels/<name> [V]
     attributes: format, version, encoders, sampling, decoder
 
 Shapes: V videos, N frames of all videos in a row, T frames of one video, D feature width.
@@ -44,7 +44,8 @@ class FeatureFile:
     time_s: NDArray[np.float64]  # [N]
     latlon_deg: NDArray[np.float64]  # [N, 2], NaN where unknown
     start_utc: list[str | None]  # [V] RFC 3339, absolute time of time_s == 0
-    sources: list[str]  # [V] the file a video came from, with its size
+    sources: list[str]  # [V] the file a video came from
+    made_from: list[str]  # [V] fingerprint of the files it came from: other ones are another video under its name
     labels: dict[str, list[str]]  # name -> [V]; "" where unknown
     attributes: dict[str, Any]
     maps: dict[str, Features] = field(repr=False)
@@ -72,6 +73,7 @@ class FeatureFile:
                 latlon_deg=latlon_deg.astype(np.float64),
                 start_utc=[text or None for text in safe_h5.read_strings(file, "start_utc")],
                 sources=safe_h5.read_strings(file, "source"),
+                made_from=safe_h5.read_strings(file, "made_from"),
                 labels={name: safe_h5.read_strings(file, f"labels/{name}") for name in labels or ()},
                 attributes=attributes,
                 maps={name: _map(file, f"features/{name}", spec.dim) for name, spec in encoders.items()},
@@ -115,7 +117,8 @@ class FeatureFile:
 class FeatureWriter:
     """Fills a feature file video by video; what is finished survives a kill and is not done twice.
 
-    A file or parts made earlier with the same attributes are continued; `done` tells what they hold.
+    A file or parts made earlier with the same attributes are continued; `made_from` tells what they hold. A video that
+    is added again replaces what there was under its name.
     """
 
     def __init__(
@@ -145,8 +148,8 @@ class FeatureWriter:
         }
         self._old = None if overwrite else self._open_old()
         self._parts = PartsFolder(self.path, self._attributes, overwrite, compare=self._refuse_others)
-        self.sources = dict(zip(self._old.video_ids, self._old.sources, strict=True)) if self._old else {}
-        self.sources |= {part.video_id: part.source for part in self._parts.parts.values()}
+        self.made_from = dict(zip(self._old.video_ids, self._old.made_from, strict=True)) if self._old else {}
+        self.made_from |= {part.video_id: part.made_from for part in self._parts.parts.values()}
 
     def __enter__(self) -> "FeatureWriter":
         return self
@@ -157,7 +160,7 @@ class FeatureWriter:
     @property
     def done(self) -> set[str]:
         """Videos that are finished."""
-        return set(self.sources)
+        return set(self.made_from)
 
     def add(
         self,
@@ -168,6 +171,7 @@ class FeatureWriter:
         start_utc: str | None = None,
         labels: Mapping[str, str] | None = None,
         source: str = "",
+        made_from: str = "",
     ) -> None:
         """Store one finished video durably.
 
@@ -179,9 +183,9 @@ class FeatureWriter:
         tables = {name: to_half(features[name], spec, video_id) for name, spec in self._encoders.items()}
         if {len(times), len(positions), *map(len, tables.values())} != {len(times)}:
             raise ValueError(f"video {video_id}: features, times and positions differ in length")
-        part = Part(video_id, len(times), start_utc or "", source, dict(labels or {}))
+        part = Part(video_id, len(times), start_utc or "", source, made_from, dict(labels or {}))
         self._parts.write(part, tables | {"time_s": times, "latlon_deg": positions})
-        self.sources[video_id] = source
+        self.made_from[video_id] = made_from
 
     def finish(self, order: Sequence[str] | None = None) -> int:
         """Join what was there and the parts into the file, remove the parts, and return the number of videos.
@@ -270,7 +274,7 @@ def _check(file: FeatureFile) -> None:
     for name, length in lengths.items():
         if length != frames:
             raise FormatError(f"{file.path}: {length} rows of {name} for {frames} frames")
-    columns = {"start_utc": len(file.start_utc), "source": len(file.sources)}
+    columns = {name: len(getattr(file, name)) for name in ("start_utc", "sources", "made_from")}
     for name, length in (columns | {name: len(values) for name, values in file.labels.items()}).items():
         if length != videos:
             raise FormatError(f"{file.path}: {length} of {name} for {videos} videos")
