@@ -206,7 +206,11 @@ def test_hostile_geojson(tmp_path: Path, value: str) -> None:
 
 def test_geojson_properties_become_labels(tmp_path: Path) -> None:
     path = tmp_path / "g.geojson"
-    features = [point([13, 55, 80], {"name": "a", "n": 3, "list": [1]}), point([14, 56]), point([1, 2], {"name": None})]
+    features = [
+        point([13, 55, 80], {"name": "a", "n": 3, "list": [1], "Lat": 55}),
+        point([14, 56]),
+        point([1, 2], {"name": None}),
+    ]
     features.append(point([1, 2], {"name": "half \ud800 pair"}))
     path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
     gallery = read_gallery(path)

@@ -146,10 +146,18 @@ def test_an_area_without_a_point_is_an_error(tmp_path: Path) -> None:
         build_grid([source], within=area)
 
 
-@pytest.mark.parametrize("spacing_km", [0.0, -1.0, math.nan, math.inf])
-def test_a_spacing_must_be_positive(spacing_km: float) -> None:
-    with pytest.raises(UsageError, match="--spacing-km"):
-        GridRules(spacing_km=spacing_km)
+@pytest.mark.parametrize(
+    ("rule", "values"),
+    [
+        ("spacing_km", [0.0, -1.0, 1e-320, math.nan, math.inf]),
+        ("margin_km", [-1.0, math.nan, math.inf]),
+        ("trim_percent", [-1.0, 50.0, math.nan]),
+    ],
+)
+def test_rules_that_make_no_sense(rule: str, values: list[float]) -> None:
+    for value in values:
+        with pytest.raises(UsageError, match=f"--{rule.replace('_', '-')}"):
+            GridRules(**{rule: value})
 
 
 # --- inputs ---
@@ -210,6 +218,8 @@ def test_unique_and_thin(tmp_path: Path) -> None:
     assert build_points([path]).labels["name"].tolist() == ["a", "b", "c", "d"]
     assert build_points([path], unique=True).labels["name"].tolist() == ["a", "c", "d"]
     assert build_points([path], thin_m=5).labels["name"].tolist() == ["a", "d"]
+    with pytest.raises(UsageError, match="--thin-m"):
+        build_points([path], thin_m=math.nan)
 
 
 def test_inputs_that_hold_no_positions_name_the_next_step(tmp_path: Path, clips: dict[str, np.ndarray]) -> None:

@@ -90,7 +90,8 @@ def parse_geojson(value: Any, where: str | os.PathLike[str]) -> tuple[NDArray[np
         positions.append(_point(feature, f"{where}: feature {count}"))
         properties = feature.get("properties")
         records.append(properties if isinstance(properties, dict) else {})
-    names = list(dict.fromkeys(name for record in records for name, text in record.items() if _is_label(text)))
+    said = dict.fromkeys(name for record in records for name, text in record.items() if _is_label(text))
+    names = [name for name in said if name.lower() not in (*LAT, *LON)]  # what the geometry says already
     labels = {name: _texts([_label(record.get(name)) for record in records]) for name in names}
     return np.array(positions, np.float64).reshape(-1, 2), labels
 

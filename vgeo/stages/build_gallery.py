@@ -1,6 +1,7 @@
 """Build the gallery that clips are searched among: a grid, given points, or the world's cities."""
 
 import logging
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -83,6 +84,8 @@ def build_points(
     keep_features: carry the features of a feature file along (for the method `nearest`). unique: drop repeated
     positions. thin_m: drop positions nearer than this to one before them. The first of each is kept.
     """
+    if thin_m is not None and not 0 <= thin_m < math.inf:
+        raise UsageError(f"--thin-m {thin_m:g}: must be 0 or more")
     gallery = read_places(inputs, keep_features)
     if unique or thin_m:
         rows = thinning.thin(gallery.latlon_deg, thin_m) if thin_m else thinning.distinct(gallery.latlon_deg)

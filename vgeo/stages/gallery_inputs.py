@@ -39,7 +39,7 @@ def _read(source: Source, keep_features: bool) -> Gallery:
         return _read_h5_gallery(source, keep_features) if is_gallery else _read_features(source, keep_features)
     if keep_features:
         raise _no_features(source)
-    if Path(source).name.endswith(".jsonl") or _is_frames_folder(source):
+    if Path(source).name == "frames.jsonl" or _is_frames_folder(source):
         return _read_frames(source)
     if is_stdio(source) or suffix not in (".csv", ".geojson", ".json"):
         return _read_tracks(source)

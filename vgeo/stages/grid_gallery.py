@@ -40,8 +40,12 @@ class GridRules:
     max_points: int = MAX_POINTS
 
     def __post_init__(self) -> None:
-        if not (self.spacing_km > 0 and math.isfinite(self.spacing_km)):
-            raise UsageError(f"--spacing-km {self.spacing_km:g}: must be more than 0")
+        if not (1e-6 <= self.spacing_km < math.inf):
+            raise UsageError(f"--spacing-km {self.spacing_km:g}: must be more than 0, at least a millimetre")
+        if not (0 <= self.margin_km < math.inf):
+            raise UsageError(f"--margin-km {self.margin_km:g}: must be 0 or more")
+        if not (0 <= self.trim_percent < 50):
+            raise UsageError(f"--trim-percent {self.trim_percent:g}: must be at least 0 and below 50")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
