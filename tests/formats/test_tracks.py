@@ -6,12 +6,15 @@ import sys
 from pathlib import Path
 
 import gpxpy
+import h5py
 import numpy as np
 import pytest
 import shapely
 from track_samples import START, localization, random_localizations
 
+from vgeo.encoders.base import EncoderSpec
 from vgeo.errors import FormatError, InputError, UsageError
+from vgeo.formats.features import FeatureWriter
 from vgeo.formats.tracks import FORMATS, read_tracks, write_localizations
 from vgeo.geo.sphere import wrap_lon
 
@@ -155,3 +158,20 @@ def test_names_that_are_not_text_survive(tmp_path: Path) -> None:
         write_localizations(path, [localization([[1, 2]], "caf\udce9 \x01 <b>&\"'")])
         (track,) = read_tracks(path)
         assert track.video_id.startswith("caf? ") and track.video_id.endswith("<b>&\"'")
+
+
+def test_a_feature_file_holds_tracks(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["x"] = [1]
+    with pytest.raises(FormatError, match="not a feature file"):
+        read_tracks(tmp_path / "other.h5")
+    spec = EncoderSpec(name="gist", dim=2, weights="none", weights_hash="none", preprocessing="", settings={})
+    writer = FeatureWriter(tmp_path / "f.h5", {"gist": spec}, "1 Hz", "pyav")
+    known, unknown = np.array([[1.0, 2.0], [np.nan, np.nan], [1.5, 2.5]]), np.full((3, 2), np.nan)
+    for name, positions in (("a", known), ("b", unknown)):
+        writer.add(name, {"gist": np.zeros((3, 2), np.float32)}, np.arange(3.0), positions, start_utc=START.isoformat())
+    writer.finish()
+    (track,) = read_tracks(tmp_path / "f.h5")
+    assert (track.video_id, track.start_utc) == ("a", START)
+    np.testing.assert_array_equal(track.latlon_deg, [[1, 2], [1.5, 2.5]])
+    np.testing.assert_array_equal(track.time_s, [0, 2])

@@ -64,7 +64,10 @@ class Fixes:
         check_latlon(positions, what)
         outside = (positions[:, 1] < -180) | (positions[:, 1] >= 180)
         positions[outside, 1] = wrap_lon(positions[outside, 1])
-        times, start, kept = self._times(what)
+        try:
+            times, start, kept = self._times(what)
+        except OverflowError as error:
+            raise FormatError(f"{what}: its times lie outside the years 1 to 9999") from error
         positions = positions[kept]
         frames = [self.frame_index[i] for i in kept]
         numbers = None if None in frames else np.array(frames, np.int64)
@@ -140,6 +143,14 @@ def number(value: Any, where: str) -> float:
         raise FormatError(f"{where}: {str(value)[:40]!r} is not a number") from error
     if not math.isfinite(found):
         raise FormatError(f"{where}: a number is {found}, not finite")
+    return found
+
+
+def frame_number(value: Any, where: str) -> int:
+    """A frame number. Raises FormatError."""
+    found = int(number(value, where))
+    if not 0 <= found < 2**53:
+        raise FormatError(f"{where}: frame number {found:.6g} is out of range")
     return found
 
 

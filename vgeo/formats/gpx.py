@@ -10,7 +10,7 @@ from typing import Any
 
 from vgeo import __version__
 from vgeo.errors import FormatError
-from vgeo.formats.fixes import Fixes, name_tracks, number, rounded_deg, short
+from vgeo.formats.fixes import Fixes, frame_number, name_tracks, number, rounded_deg, short
 from vgeo.formats.safe_xml import check_xml, escaped
 from vgeo.records import Localization, Track, format_utc
 
@@ -70,7 +70,7 @@ def _own_words(point: Any) -> tuple[float | None, int | None]:
     time_s, frame = said.get("time_s"), said.get("frame")
     return (
         None if time_s is None else number(time_s, "time_s"),
-        None if frame is None else int(number(frame, "frame")),
+        None if frame is None else frame_number(frame, "frame"),
     )
 
 

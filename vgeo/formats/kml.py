@@ -10,7 +10,7 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from vgeo.errors import FormatError
-from vgeo.formats.fixes import Fixes, name_tracks, number, parse_time, refuse_twins, rounded_deg
+from vgeo.formats.fixes import Fixes, frame_number, name_tracks, number, parse_time, refuse_twins, rounded_deg
 from vgeo.formats.safe_xml import escaped, local_name, parse_xml
 from vgeo.records import Localization, Track, format_utc
 
@@ -73,7 +73,7 @@ def _is_own(placemark: Element) -> bool:
 def _add_lists(fixes: Fixes, said: dict[str | None, str | None], where: str) -> None:
     """Take seconds and frame numbers from ExtendedData, where there is one for each position."""
     seconds = [number(word, where) for word in (said.get("time_s") or "").split()]
-    frames = [int(number(word, where)) for word in (said.get("frame") or "").split()]
+    frames = [frame_number(word, where) for word in (said.get("frame") or "").split()]
     if len(seconds) == len(fixes):
         fixes.time_s = list(seconds)
     if len(frames) == len(fixes):

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from vgeo.errors import FormatError
-from vgeo.formats.fixes import Fixes, number, parse_time, rounded_deg, short, stem_of
+from vgeo.formats.fixes import Fixes, frame_number, number, parse_time, rounded_deg, short, stem_of
 from vgeo.formats.streams import dump_json, parse_json
 from vgeo.records import Localization, Track, format_utc
 
@@ -98,7 +98,7 @@ def moments(cells: Mapping[str, Any], here: str) -> tuple[float | None, Any, int
         scale = 1e-3 if pick(cells, ("timestamp_ms", "time_ms")) is not None else 1.0
         time_s, when = (when * scale if time_s is None else time_s), None
     frame = pick(cells, FRAME)
-    return time_s, when, None if frame is None else int(number(frame, here))
+    return time_s, when, None if frame is None else frame_number(frame, here)
 
 
 def pick(cells: Mapping[str, Any], names: Iterable[str]) -> Any:

@@ -71,7 +71,10 @@ def read_tracks(path: str | Path, format: str | None = None) -> list[Track]:
     if kind == "h5":
         from vgeo.formats.features import FeatureFile
 
-        return FeatureFile.open(path).tracks()
+        tracks = FeatureFile.open(path).tracks()
+        if not tracks:
+            raise InputError(f"{where}: holds no positions; its frames had none")
+        return tracks
     text = _text(read_bytes(path), where, kind)
     return refuse_twins(_READERS[kind or _sniff(text, where)](text, where), where)
 
