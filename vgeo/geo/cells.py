@@ -95,12 +95,11 @@ def _neighbours(face: Ints, i: Ints, j: Ints, level: int) -> NDArray[np.uint64]:
 
 
 def _components(count: int, a: NDArray[np.intp], b: NDArray[np.intp]) -> Ints:
-    """Least member of each vertex's connected component, for edges a[n]-b[n] among `count` vertices."""
+    """Least member of each vertex's connected component; every edge a[n]-b[n] is given in both directions."""
     root = np.arange(count)
     while True:
         lower = root.copy()
         np.minimum.at(lower, a, root[b])
-        np.minimum.at(lower, b, root[a])
         lower = lower[lower]
         if (lower == root).all():
             return root
