@@ -119,6 +119,16 @@ def test_a_folder_is_read_by_file_names(tmp_path: Path) -> None:
     assert [track.video_id for track in read_tracks(tmp_path)] == ["a", "b"]
 
 
+def test_other_files_of_a_folder_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "a.csv").write_text("lat,lon\n1,2\n")
+    (tmp_path / "cities.csv").write_text("name,people\nParis,2\n")
+    assert [track.video_id for track in read_tracks(tmp_path)] == ["a"]
+    assert "left out" in caplog.text and "cities.csv" in caplog.text
+    (tmp_path / "a.csv").unlink()
+    with pytest.raises(FormatError, match=r"cities\.csv"):
+        read_tracks(tmp_path)
+
+
 def test_a_folder_without_tracks(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no track files"):
         read_tracks(tmp_path)

@@ -1,11 +1,12 @@
 """Tracks from any file that holds them, found by suffix, by `format` or, failing both, by the content."""
 
+import logging
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from vgeo.errors import FormatError, InputError, UsageError
+from vgeo.errors import FormatError, InputError, UsageError, VgeoError
 from vgeo.formats.fixes import refuse_twins
 from vgeo.formats.geojson import read_geojson, write_geojson, write_geojsonl
 from vgeo.formats.gpx import read_gpx, write_gpx
@@ -14,6 +15,8 @@ from vgeo.formats.srt import read_srt
 from vgeo.formats.streams import atomic_write, is_stdio, read_bytes
 from vgeo.formats.tables import read_csv, read_json_lines, write_csv
 from vgeo.records import Localization, Track
+
+log = logging.getLogger(__name__)
 
 _READERS: dict[str, Callable[[str, str], list[Track]]] = {
     "geojson": read_geojson,
@@ -99,10 +102,22 @@ def write_localizations(path: str | Path, localizations: Iterable[Localization],
 
 
 def _read_folder(folder: Path, format: str | None) -> list[Track]:
+    """Tracks of all files in a folder; files that hold none are left out and said so, unless none is left."""
     files = sorted(file for file in folder.iterdir() if file.suffix.lower() in _SUFFIXES and file.is_file())
     if not files:
         raise InputError(f"{folder}: holds no track files ({', '.join(sorted(_SUFFIXES))})")
-    return refuse_twins((track for file in files for track in read_tracks(file, format)), str(folder))
+    tracks: list[Track] = []
+    refused: list[VgeoError] = []
+    for file in files:
+        try:
+            tracks += read_tracks(file, format)
+        except (FormatError, InputError) as error:
+            refused.append(error)
+    if not tracks:
+        raise refused[0]
+    for refusal in refused:
+        log.warning("left out %s", refusal)
+    return refuse_twins(tracks, str(folder))
 
 
 def _text(data: bytes, where: str, kind: str | None) -> str:

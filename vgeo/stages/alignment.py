@@ -95,10 +95,11 @@ def _by_time(prediction: Track, truth: Track, how: str, offset_s: float, max_gap
     assert prediction.time_s is not None and truth.time_s is not None
     times, fixes = prediction.time_s, truth.time_s + offset_s
     gap_s = max(max_gap_s, _half_interval_s(fixes)) + _SAME_MOMENT_S
-    found = interpolate(times, fixes, truth.latlon_deg, gap_s)
     nearest, away_s = _nearest(times, fixes)
-    same = away_s <= _SAME_MOMENT_S
-    found[same] = truth.latlon_deg[nearest[same]]
+    found = truth.latlon_deg[nearest]
+    between = away_s > _SAME_MOMENT_S
+    if between.any():
+        found[between] = interpolate(times[between], fixes, truth.latlon_deg, gap_s)
     known = ~np.isnan(found[:, 0])
     # A truth of 18 fixes a second is not unmatched because a prediction is made once a second.
     reach_s = max(max_gap_s, _half_interval_s(times)) + _SAME_MOMENT_S
