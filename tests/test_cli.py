@@ -58,6 +58,12 @@ def test_every_error_has_its_exit_code_and_one_line(error, code, raising, capfd)
     assert "Traceback" not in err
 
 
+def test_a_message_is_one_printable_line(raising, capfd) -> None:
+    raising(errors.FormatError("track a\nb\x1b[31m: bad"))
+    assert run(["doctor"]) == 65
+    assert capfd.readouterr().err == "vgeo: track a b [31m: bad\n"
+
+
 def test_tracebacks_on_request(raising, capfd) -> None:
     raising(errors.FormatError("x.gpx: no track"))
     run(["doctor", "-vv"])

@@ -144,7 +144,9 @@ def _fail(message: str, code: int, error: BaseException | None = None, args: Seq
         import traceback
 
         traceback.print_exception(error, file=sys.stderr)
-    print(f"vgeo: {message}", file=sys.stderr)
+    # Names from a stranger's file may hold newlines and escape codes: one printable line, whatever they hold.
+    line = "".join(letter if letter.isprintable() else " " for letter in message)
+    print(f"vgeo: {line}", file=sys.stderr)
     return code
 
 

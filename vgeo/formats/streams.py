@@ -132,6 +132,8 @@ def parse_json(text: str, where: str | os.PathLike[str]) -> Any:
         raise FormatError(f"{where}: not JSON (line {error.lineno}, column {error.colno}: {error.msg})") from error
     except RecursionError as error:
         raise FormatError(f"{where}: nested too deeply to be data of this kind") from error
+    except ValueError as error:  # an integer of more digits than Python reads
+        raise FormatError(f"{where}: holds a number that is too long") from error
 
 
 def _umask() -> int:
