@@ -48,6 +48,7 @@ def test_round_trip(tmp_path: Path) -> None:
             labels={"city": "Malmö"},
             source="w.mp4",
             made_from="1f",
+            frame_index=[0, 15, 30, 45],
         )
         second = add(writer, "ride", 2, labels={"country": "Sweden"})
         assert writer.done == {"walk", "ride"}
@@ -71,6 +72,8 @@ def test_round_trip(tmp_path: Path) -> None:
     walk, ride = file.tracks()
     assert walk.time_s is not None and walk.time_s.tolist() == [0, 1, 1.5]  # the second frame has no position
     assert walk.latlon_deg[-1].tolist() == [56, 14]
+    assert walk.frame_index is not None and walk.frame_index.tolist() == [0, 30, 45]
+    assert ride.frame_index is None
     assert walk.start_utc is not None and walk.start_utc.second == 14
     assert (ride.video_id, len(ride)) == ("ride", 1)
     with pytest.raises(SettingError, match=r"holds no features of clip, but of a, b:x/y.*--encoder clip"):
@@ -213,6 +216,17 @@ def test_values_beyond_float16_are_refused(tmp_path: Path, value: float) -> None
         with pytest.raises(FormatError, match="beyond float16"):
             writer.add("v", {"a": table}, [0, 1], np.full((2, 2), np.nan))
     assert list(tmp_path.iterdir()) == []  # an empty parts folder does not stay
+
+
+def test_views_of_other_arrays_are_stored_by_value(tmp_path: Path) -> None:
+    table = np.arange(12.0).reshape(3, 4)
+    with FeatureWriter(tmp_path / "f.h5", {"a": A}, "1 Hz", "pyav 1") as writer:
+        writer.add("v", {"a": table[:, 1:].astype(np.float32)[::-1]}, table[:, 0], table[:, 2:])
+        writer.finish()
+    file = FeatureFile.open(tmp_path / "f.h5")
+    assert file.time_s.tolist() == [0, 4, 8]
+    assert file.latlon_deg.tolist() == [[2, 3], [6, 7], [10, 11]]
+    assert file.features("a").tolist() == [[9, 10, 11], [5, 6, 7], [1, 2, 3]]
 
 
 def test_damaged_part_is_made_again(tmp_path: Path) -> None:

@@ -53,7 +53,9 @@ class OldVideo(Piece):
         )
 
     def column(self, name: str) -> NDArray[Any]:
-        columns: dict[str, NDArray[Any]] = {"time_s": self._file.time_s, "latlon_deg": self._file.latlon_deg}
+        columns: dict[str, NDArray[Any]] = {
+            name: getattr(self._file, name) for name in ("time_s", "frame_index", "latlon_deg")
+        }
         return np.asarray((columns | self._file.maps)[name][self._rows])
 
 
@@ -71,6 +73,7 @@ def layout(pieces: Sequence[Piece], encoders: Mapping[str, EncoderSpec]) -> dict
         "made_from": h5_strings([part.made_from for part in parts]),
         "first_row": h5_array(first_row),
         "time_s": h5_array(np.concatenate([piece.column("time_s") for piece in pieces]), "<f8"),
+        "frame_index": h5_array(np.concatenate([piece.column("frame_index") for piece in pieces]), "<i8"),
         "lat_deg": h5_array(latlon_deg[:, 0], "<f8"),
         "lon_deg": h5_array(latlon_deg[:, 1], "<f8"),
     }

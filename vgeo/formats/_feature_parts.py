@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
@@ -72,8 +73,9 @@ class PartsFolder:
 
     def write(self, part: Part, tables: Mapping[str, NDArray[Any]]) -> None:
         """Store a part durably under its final name. Raises DiskError."""
+        whole = {name: np.ascontiguousarray(table) for name, table in tables.items()}  # save() ignores strides
         with streams.atomic_write(self._file(part.video_id)) as file:
-            file.write(save(dict(tables), metadata={"part": json.dumps(asdict(part))}))
+            file.write(save(whole, metadata={"part": json.dumps(asdict(part))}))
         self.parts[part.video_id] = part
 
     def read(self, part: Part, name: str) -> NDArray[Any]:

@@ -2,7 +2,7 @@
 
 HDF5, flat and contiguous, so that features are mapped into memory in place and a batch is gathered without a copy:
 
-    features/<encoder> [N, D] float16    time_s [N]    lat_deg, lon_deg [N], NaN = unknown
+    features/<encoder> [N, D] float16    time_s, frame_index [N]    lat_deg, lon_deg [N], NaN = unknown
     video_id, start_utc, source, made_from [V]    first_row [V+1]    labels/<name> [V]
     attributes: format, version, encoders, sampling, decoder
 
@@ -42,6 +42,7 @@ class FeatureFile:
     video_ids: list[str]
     first_row: NDArray[np.int64]  # [V+1]; rows of video v are first_row[v]:first_row[v+1]
     time_s: NDArray[np.float64]  # [N]
+    frame_index: NDArray[np.int64]  # [N] frame numbers in the clip, -1 where unknown
     latlon_deg: NDArray[np.float64]  # [N, 2], NaN where unknown
     start_utc: list[str | None]  # [V] RFC 3339, absolute time of time_s == 0
     sources: list[str]  # [V] the file a video came from
@@ -70,6 +71,7 @@ class FeatureFile:
                 video_ids=safe_h5.read_strings(file, "video_id"),
                 first_row=safe_h5.read_array(file, "first_row", 1, "iu").astype(np.int64),
                 time_s=safe_h5.read_array(file, "time_s", 1).astype(np.float64),
+                frame_index=safe_h5.read_array(file, "frame_index", 1, "iu").astype(np.int64),
                 latlon_deg=latlon_deg.astype(np.float64),
                 start_utc=[text or None for text in safe_h5.read_strings(file, "start_utc")],
                 sources=safe_h5.read_strings(file, "source"),
@@ -106,11 +108,13 @@ class FeatureFile:
             rows = self.rows(video)
             known = np.flatnonzero(~np.isnan(self.latlon_deg[rows, 0]))
             if len(known):
+                index = self.frame_index[rows][known]
                 yield Track(
                     video_id=video_id,
                     latlon_deg=self.latlon_deg[rows][known],
                     time_s=self.time_s[rows][known],
                     start_utc=parse_utc(start) if start else None,
+                    frame_index=index if (index >= 0).all() else None,
                 )
 
 
@@ -172,19 +176,23 @@ class FeatureWriter:
         labels: Mapping[str, str] | None = None,
         source: str = "",
         made_from: str = "",
+        frame_index: ArrayLike | None = None,
     ) -> None:
         """Store one finished video durably.
 
-        features: of every encoder, [T, D]. time_s: [T]. latlon_deg: [T, 2], NaN pairs where unknown.
+        features: of every encoder, [T, D]. time_s: [T]. latlon_deg: [T, 2], NaN pairs where unknown. frame_index: [T].
         Raises FormatError for values that are not finite in float16, DiskError.
         """
         times, positions = np.asarray(time_s, np.float64), np.asarray(latlon_deg, np.float64)
         check_latlon(positions, f"video {video_id}", allow_nan=True)
         tables = {name: to_half(features[name], spec, video_id) for name, spec in self._encoders.items()}
-        if {len(times), len(positions), *map(len, tables.values())} != {len(times)}:
+        index = np.full(len(times), -1) if frame_index is None else np.asarray(frame_index)
+        if {len(index), len(positions), *map(len, tables.values())} != {len(times)}:
             raise ValueError(f"video {video_id}: features, times and positions differ in length")
         part = Part(video_id, len(times), start_utc or "", source, made_from, dict(labels or {}))
-        self._parts.write(part, tables | {"time_s": times, "latlon_deg": positions})
+        self._parts.write(
+            part, {**tables, "time_s": times, "frame_index": index.astype(np.int64), "latlon_deg": positions}
+        )
         self.made_from[video_id] = made_from
 
     def finish(self, order: Sequence[str] | None = None) -> int:
@@ -270,8 +278,8 @@ def _read_specs(value: Any, path: str | os.PathLike[str]) -> dict[str, EncoderSp
 def _check(file: FeatureFile) -> None:
     """Raise FormatError where columns contradict each other."""
     frames, videos = len(file.time_s), len(file.video_ids)
-    lengths = {"lat_deg, lon_deg": len(file.latlon_deg)} | {name: len(table) for name, table in file.maps.items()}
-    for name, length in lengths.items():
+    lengths = {"lat_deg, lon_deg": len(file.latlon_deg), "frame_index": len(file.frame_index)}
+    for name, length in (lengths | {name: len(table) for name, table in file.maps.items()}).items():
         if length != frames:
             raise FormatError(f"{file.path}: {length} rows of {name} for {frames} frames")
     columns = {name: len(getattr(file, name)) for name in ("start_utc", "sources", "made_from")}

@@ -1,0 +1,89 @@
+"""`vgeo precompute-features`: frames or videos through frozen encoders into one feature file."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vgeo.commands import options
+from vgeo.logs import progress_bar
+
+EXAMPLE = "vgeo precompute-features frames/ -e clip -e dinov2 --out features.h5"
+
+
+def precompute_features(
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(help="Frames, videos, folders or lists (.txt, -) of them.", show_default="frames/, else clips/"),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Feature file to fill (HDF5).", rich_help_panel=options.OUTPUT)
+    ] = Path("features.h5"),
+    encoder: options.Encoders = None,
+    weights: options.Weights = None,
+    set_: options.Settings = None,
+    rate_hz: options.RateHz = None,
+    every_s: options.EveryS = None,
+    every_m: options.EveryM = None,
+    count: options.Count = None,
+    stride: options.Stride = None,
+    start_s: options.StartS = 0.0,
+    end_s: options.EndS = None,
+    track: options.TrackFile = None,
+    time_offset_s: options.TimeOffsetS = 0.0,
+    max_gap_s: options.MaxGapS = 2.0,
+    overwrite: options.Overwrite = False,
+    report: options.Report = None,
+    fail_fast: options.FailFast = False,
+    decoder: options.Decoder = "pyav",
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", min=1, help="Frames encoded at a time.", rich_help_panel=options.RUN)
+    ] = 32,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, help="Clips decoded at a time.", rich_help_panel=options.RUN)
+    ] = 2,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    offline: options.Offline = False,
+) -> None:
+    """Describe frames by frozen encoders, once, into one feature file.
+
+    Reads what extract-frames wrote, or videos directly, without pictures between. Times, positions
+    and labels are carried along. Finished videos are not done again. Without --encoder it is gist,
+    which needs no weights; the others take theirs from --weights, a cache or the Hugging Face hub.
+    """
+    from vgeo.device import choose
+    from vgeo.stages import precompute_features as stage
+    from vgeo.video.clips import TrackSource
+    from vgeo.video.sampling import Sampling
+
+    names = encoder or [stage.DEFAULT_ENCODER]
+    sampling = Sampling(
+        rate_hz=rate_hz,
+        every_s=every_s,
+        every_m=every_m,
+        count=count,
+        stride=stride,
+        start_s=start_s,
+        end_s=end_s,
+    )
+    with progress_bar() as progress:
+        outcomes = stage.precompute_features(
+            inputs or stage.default_inputs(),
+            out,
+            encoder or (),
+            weights=stage.read_weights(weights or [], names),
+            settings=set_ or (),
+            sampling=sampling,
+            source=TrackSource(file=track, time_offset_s=time_offset_s, max_gap_s=max_gap_s),
+            decoder=decoder,
+            batch_size=batch_size,
+            workers=workers,
+            compute=choose(device, precision),
+            offline=offline,
+            overwrite=overwrite,
+            report=report,
+            fail_fast=fail_fast,
+            progress=progress,
+        )
+    options.finish(outcomes)

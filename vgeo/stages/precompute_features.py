@@ -1,0 +1,186 @@
+"""Frames or videos through frozen encoders into one feature file that resumes."""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import av
+
+from vgeo.device import Compute, announce, choose
+from vgeo.encoders.base import Encoder
+from vgeo.errors import UsageError
+from vgeo.formats.features import FeatureWriter
+from vgeo.formats.frame_folder import fingerprint
+from vgeo.formats.frames import read_frames
+from vgeo.logs import SILENT, Progress
+from vgeo.records import Outcome, format_utc
+from vgeo.stages.batch import Batch, Item
+from vgeo.stages.encode import (
+    ClipFeatures,
+    FrameStream,
+    Viewing,
+    encode_clip,
+    encode_stream,
+    load_encoders,
+    read_weights,
+    streams_ahead,
+)
+from vgeo.video.clips import Clip, TrackSource, find_clips
+from vgeo.video.positions import sidecars
+from vgeo.video.sampling import Sampling
+
+__all__ = ["ClipFeatures", "encode_clip", "load_encoders", "precompute_features", "read_weights"]
+
+log = logging.getLogger(__name__)
+
+DEFAULT_ENCODER = "gist"
+
+
+def default_inputs() -> list[str]:
+    """What a bare command reads: frames/ where it is, else clips/."""
+    return ["frames"] if Path("frames").is_dir() else ["clips"]
+
+
+def precompute_features(
+    inputs: Sequence[str | Path],
+    out: str | Path = "features.h5",
+    encoder_names: Sequence[str] = (),
+    *,
+    weights: Mapping[str, str] | None = None,
+    settings: Sequence[str] = (),
+    sampling: Sampling = Sampling(),
+    source: TrackSource = TrackSource(),
+    decoder: str = "pyav",
+    batch_size: int = 32,
+    workers: int = 2,
+    compute: Compute | None = None,
+    offline: bool = False,
+    overwrite: bool = False,
+    report: Path | None = None,
+    fail_fast: bool = False,
+    progress: Progress = SILENT,
+) -> list[Outcome]:
+    """Fill the feature file `out`; videos that are in it, or were finished by an interrupted run, are skipped.
+
+    inputs: see `find_clips`. encoder_names: none is gist. weights, settings: see `load_encoders`. workers: clips that
+    are decoded at a time, in threads. compute: chosen by itself when None.
+    Raises InputError when there is nothing to do, MissingModelError, SettingError when `out` was made otherwise,
+    OutputError, BusyError, DiskError. What one clip raises becomes its outcome.
+    """
+    if batch_size < 1:
+        raise UsageError(f"--batch-size {batch_size}: must be at least 1")
+    clips = find_clips(inputs)
+    if not encoder_names:
+        log.info("encoder gist, which needs no weights; -e clip -e dinov2 see more and download theirs")
+    compute = compute or choose()
+    if set(encoder_names) - {DEFAULT_ENCODER}:  # gist always runs on the CPU in float32
+        announce(compute)
+    encoders = load_encoders(
+        encoder_names or [DEFAULT_ENCODER], compute, weights=weights, settings=settings, offline=offline
+    )
+    specs = {name: encoder.spec for name, encoder in encoders.items()}
+    viewing = Viewing(sampling=sampling, source=source, decoder=decoder, batch_size=batch_size)
+    with (
+        FeatureWriter(out, specs, sampling.describe(), _describe_decoder(decoder), overwrite) as writer,
+        Batch(report, fail_fast) as batch,
+    ):
+        progress.start("precompute-features", len(clips), "clips")
+        _work(clips, viewing, workers, encoders, writer, batch, progress)
+        if writer.done:
+            writer.finish([clip.video_id for clip in clips])
+    _summarize(batch.outcomes, Path(out))
+    return batch.outcomes
+
+
+def _work(
+    clips: Sequence[Clip],
+    viewing: Viewing,
+    workers: int,
+    encoders: Mapping[str, Encoder],
+    writer: FeatureWriter,
+    batch: Batch,
+    progress: Progress,
+) -> None:
+    made_from = {clip.video_id: _fingerprint(clip, viewing.source) for clip in clips}
+    todo = [clip for clip in clips if writer.made_from.get(clip.video_id) != made_from[clip.video_id]]
+    streams = streams_ahead(todo, viewing, workers)
+    try:
+        for clip in clips:
+            with batch.item(str(clip.path) if clip.kind != "frames" else f"{clip.path}:{clip.video_id}") as item:
+                item.outputs = [str(writer.path)]
+                if writer.made_from.get(clip.video_id) == made_from[clip.video_id]:
+                    item.skip("finished before")
+                    progress.advance(1, clip.video_id)
+                else:
+                    _one(next(streams), encoders, writer, item, made_from[clip.video_id], progress)
+    finally:
+        streams.close()  # type: ignore[attr-defined]  # a generator: ends its decoding threads
+
+
+def _one(
+    stream: FrameStream,
+    encoders: Mapping[str, Encoder],
+    writer: FeatureWriter,
+    item: Item,
+    made_from: str,
+    progress: Progress,
+) -> None:
+    """Encode and store one clip, and say what came of it."""
+    found = encode_stream(stream, encoders, progress)
+    item.frames, item.declared_frames = len(found.time_s), found.declared
+    item.message = "; ".join(found.remarks)
+    writer.add(
+        found.video_id,
+        found.features,
+        found.time_s,
+        found.latlon_deg,
+        start_utc=None if found.start_utc is None else format_utc(found.start_utc),
+        labels=found.labels,
+        source=str(stream.clip.path),
+        made_from=made_from,
+        frame_index=found.frame_index,
+    )
+    remarks = f" ({item.message})" if item.message else ""
+    placed = int((found.latlon_deg[:, 0] == found.latlon_deg[:, 0]).sum())
+    log.info("%s: %d frames, %d with a position%s", found.video_id, item.frames, placed, remarks)
+
+
+def _summarize(outcomes: Sequence[Outcome], out: Path) -> None:
+    skipped = sum(outcome.status == "skipped" for outcome in outcomes)
+    if skipped:
+        log.info("%s: %d of %d clips were finished before", out, skipped, len(outcomes))
+    done = sum(outcome.status == "done" for outcome in outcomes)
+    if done:
+        size_kb = os.path.getsize(out) / 1e3
+        frames = sum(outcome.frames for outcome in outcomes if outcome.status == "done")
+        log.info(
+            "%s: %d clips, %d frames added, %s",
+            out,
+            done,
+            frames,
+            f"{size_kb / 1e3:.1f} MB" if size_kb > 1e3 else f"{size_kb:.0f} kB",
+        )
+
+
+def _describe_decoder(decoder: str) -> str:
+    """Name and versions: another decoder may give other pixels, or other frames."""
+    if decoder == "decord":
+        from importlib.metadata import version
+
+        return f"decord2 {version('decord2')}"
+    return f"{decoder} {av.__version__}, FFmpeg {av.ffmpeg_version_info}"
+
+
+def _fingerprint(clip: Clip, source: TrackSource) -> str:
+    """Digest of the files that a clip's features and positions come from, and of how positions are joined."""
+    if clip.kind == "frames":
+        records = [record for record in read_frames(clip.path) if record.video_id == clip.video_id]
+        facts: object = [repr(records), fingerprint(clip.path.parent / record.path for record in records)]
+    else:
+        pictures = sorted(clip.path.iterdir()) if clip.path.is_dir() else [clip.path]
+        facts = fingerprint([*pictures, *([source.file] if source.file is not None else sidecars(clip.path))])
+    text = json.dumps([facts, source.time_offset_s, source.max_gap_s])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
