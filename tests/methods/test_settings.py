@@ -8,7 +8,7 @@ from typing import Literal
 import pytest
 
 from vgeo.errors import InputError, SettingError
-from vgeo.methods.settings import describe, differences, format_value, from_dict, resolve, to_dict
+from vgeo.methods.settings import describe, differences, format_value, from_dict, given, resolve, to_dict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +95,13 @@ def test_toml_and_pairs_later_wins(tmp_path: Path) -> None:
     config = resolve(Config, toml, ["epochs=5", "epochs=6"])
     assert config == Config(epochs=6, learning_rate=1.0, sigmas=(1.0, 2.0), mode="both")
     assert all(type(s) is float for s in config.sigmas)
+
+
+def test_given_holds_only_what_was_set(tmp_path: Path) -> None:
+    toml = tmp_path / "c.toml"
+    toml.write_text("epochs = 10\n")
+    assert given(Config, toml, ["sigmas=1"]) == {"epochs": 10, "sigmas": (1.0,)}
+    assert given(Config) == {}
 
 
 @pytest.mark.parametrize(

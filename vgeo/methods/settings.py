@@ -41,6 +41,11 @@ def resolve(config_class: type[T], toml: Path | None = None, pairs: Sequence[str
     Raises SettingError for an unknown key (it lists the known ones), a wrong type (it names the expected one) or a
     value that the class itself refuses; InputError when the file is not there.
     """
+    return _build(config_class, given(config_class, toml, pairs))
+
+
+def given(config_class: type, toml: Path | None = None, pairs: Sequence[str] = ()) -> dict[str, Any]:
+    """Only what a TOML file and pairs set, checked and typed as `resolve` does."""
     values: dict[str, Any] = {}
     hints = get_type_hints(config_class)
     if toml is not None:
@@ -53,7 +58,7 @@ def resolve(config_class: type[T], toml: Path | None = None, pairs: Sequence[str
             raise SettingError(f"--set {pair}: expected key=value")
         _check_known(config_class, key, f"--set {pair}")
         values[key] = _parse(text.strip(), hints[key], f"--set {pair}: {key}")
-    return _build(config_class, values)
+    return values
 
 
 def to_dict(config: Any) -> dict[str, Any]:

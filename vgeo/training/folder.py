@@ -1,99 +1,122 @@
 """The folder that a run fills: the best model at its head, the last one in last/, state/ to resume, metrics.jsonl.
 
-Everything is replaced atomically, and the state is written after all else: whatever a kill leaves behind is loadable,
-and what a resumed run repeats, it writes again.
+All of it is one snapshot: it is written beside and takes the folder's name in one step, so that a kill at any moment
+leaves a whole one, whose model loads and whose state goes on.
 """
 
 import fcntl
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vgeo.errors import BusyError, InputError, OutputError
-from vgeo.formats.streams import atomic_write, dump_json, make_folder, parse_json
-from vgeo.training.state import State, write_state
+from vgeo.errors import BusyError, FormatError, InputError, OutputError
+from vgeo.formats.checkpoints import CARD, CONFIG, GALLERY, WEIGHTS
+from vgeo.formats.gallery import Gallery, write_gallery
+from vgeo.formats.streams import atomic_write, dump_json, make_folder, parse_json, read_text
+from vgeo.training.state import State, Weights, read_state, write_state
 
-LAST = "last"
-GALLERY = "gallery.h5"
-_STATE = Path("state") / "state.safetensors"
-_LOCK = Path("state") / "lock"
-_METRICS = "metrics.jsonl"
+LAST, METRICS = "last", "metrics.jsonl"
+STATE = Path("state") / "state.safetensors"
+_OURS = {CARD, CONFIG, GALLERY, WEIGHTS, LAST, METRICS, STATE.parts[0]}
+
+# folder, weights, what is known of them, and what else goes into the folder before it takes its name
+SaveModel = Callable[[Path, Weights, dict[str, Any], Callable[[Path], None]], None]
 
 
+@dataclass(slots=True)
 class RunFolder:
-    """Paths of a run and its metrics."""
+    """One run's folder on disk."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    path: Path
+    save: SaveModel
+    gallery: Gallery
+    _gallery_is_there: bool = False
 
-    @property
-    def state(self) -> Path:
-        """The file to resume from."""
-        return self.path / _STATE
+    def resume(self) -> tuple[State, list[dict[str, Any]]]:
+        """The state and the metrics of the epochs that led to it. Raises FormatError when they are damaged."""
+        state = read_state(self.path / STATE)
+        lines = read_text(self.path / METRICS).splitlines()
+        metrics = [parse_json(line, self.path / METRICS) for line in lines]
+        if not all(isinstance(line, dict) and "loss" in line for line in metrics):
+            raise FormatError(f"{self.path / METRICS}: damaged, cannot resume; train anew with --overwrite")
+        self._gallery_is_there = (self.path / GALLERY).is_file()
+        return state, metrics
 
-    @property
-    def last(self) -> Path:
-        """The folder of the last model."""
-        return self.path / LAST
+    def write(
+        self, best: Weights, about_best: dict[str, Any], state: State, about_last: dict[str, Any],
+        metrics: Sequence[dict[str, Any]],
+    ) -> None:  # fmt: skip
+        """Replace the folder by this snapshot. Raises DiskError, OutputError; the old one stays then."""
 
-    @property
-    def gallery(self) -> Path:
-        """The gallery that the model was validated on and goes with."""
-        return self.path / GALLERY
+        def more(unfinished: Path) -> None:
+            self._put_gallery(unfinished)
+            self.save(unfinished / LAST, state.model, about_last, self._put_gallery)
+            make_folder((unfinished / STATE).parent)
+            write_state(unfinished / STATE, state)
+            with atomic_write(unfinished / METRICS) as file:
+                file.write("".join(map(dump_json, metrics)).encode())
 
-    def check(self, overwrite: bool, resume: bool) -> None:
-        """Raise OutputError when there is something that may not be replaced, InputError when nothing to resume."""
-        if self.path.exists() and not self.path.is_dir():
-            raise OutputError(f"{self.path}: is a file; give a folder with --out")
-        if resume:
-            if not self.state.exists():
-                raise InputError(f"{self.path}: nothing to resume, no epoch has been finished; run without --resume")
+        self.save(self.path, best, about_best, more)
+        self._gallery_is_there = True
+
+    def _put_gallery(self, folder: Path) -> None:
+        """Give a model folder the run's gallery: another name for the same file where the disk can do that."""
+        if not self._gallery_is_there:
+            write_gallery(folder / GALLERY, self.gallery)
             return
-        if self.path.is_dir() and any(self.path.iterdir()) and not overwrite:
-            hint = "use --resume to go on, " if self.state.exists() else "use "
-            raise OutputError(f"{self.path}: exists; {hint}--overwrite to start anew, or --out for another folder")
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the folder for one process. Raises BusyError."""
-        make_folder(self.state.parent)
-        handle = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise BusyError(f"{self.path}: another process trains into it; wait, or use another --out") from error
-            yield
-        finally:
+            os.link(self.path / GALLERY, folder / GALLERY)
+        except OSError:
+            shutil.copyfile(self.path / GALLERY, folder / GALLERY)
+
+
+def check_folder(path: Path, overwrite: bool, resume: bool) -> None:
+    """Raise OutputError when there is something that may not be replaced, InputError when nothing to resume."""
+    if path.exists() and not path.is_dir():
+        raise OutputError(f"{path}: is a file; give a folder with --out")
+    if resume:
+        if not (path / STATE).is_file():
+            raise InputError(f"{path}: nothing to resume, no epoch was finished there; run without --resume")
+        return
+    content = sorted(item.name for item in path.iterdir()) if path.is_dir() else []
+    if foreign := [name for name in content if name not in _OURS]:
+        # The whole folder is replaced, so nobody else's file may lie in it.
+        raise OutputError(f"{path}: holds {foreign[0]}, which is no part of a model; give another folder with --out")
+    if content and not overwrite:
+        hint = "--resume to go on, " if (path / STATE).is_file() else ""
+        raise OutputError(f"{path}: exists; use {hint}--overwrite to start anew, or --out for another folder")
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a folder's name for one process, and sweep away what killed ones left beside it. Raises BusyError."""
+    make_folder(path.parent)
+    lock = path.parent / f".{path.name}.lock"
+    handle = _lock(lock, path)
+    try:
+        for leftover in path.parent.glob(f".{path.name}.*.partial"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _lock(lock: Path, path: Path) -> int:
+    while True:
+        try:
+            handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise OutputError(f"{path.parent}: cannot be written ({error.strerror}); use another --out") from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.exists(lock) and os.path.samestat(os.stat(lock), os.fstat(handle)):
+                return handle
+            os.close(handle)  # its holder removed it between our two calls: try the new one
+        except OSError as error:
             os.close(handle)
-
-    def clear(self) -> None:
-        """Forget an earlier run; its model stays until the first epoch replaces it."""
-        for path in (self.state, self.path / _METRICS):
-            path.unlink(missing_ok=True)
-
-    def write_state(self, state: State) -> None:
-        """Write the state, atomically."""
-        make_folder(self.state.parent)
-        write_state(self.state, state)
-
-    def append_metrics(self, line: dict[str, Any]) -> None:
-        """Add one epoch's line."""
-        with open(self.path / _METRICS, "a", encoding="utf-8") as file:
-            file.write(dump_json(line))
-
-    def cut_metrics(self, epochs: int) -> None:
-        """Keep the lines of the first so many epochs (over all phases): what follows is about to be repeated."""
-        path = self.path / _METRICS
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-        if len(lines) > epochs:
-            with atomic_write(path) as file:
-                file.write("".join(lines[:epochs]).encode())
-
-    def read_metrics(self) -> list[dict[str, Any]]:
-        """All complete lines."""
-        path = self.path / _METRICS
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-        return [parse_json(line, path) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+            raise BusyError(f"{path}: another process trains into it; wait for it, or use another --out") from error

@@ -9,22 +9,17 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from vgeo.errors import SettingError
+from vgeo.formats.checkpoints import WEIGHTS, load_safetensors
 from vgeo.methods.settings import differences
 from vgeo.training.evaluate import Validation
 from vgeo.training.folder import RunFolder
 from vgeo.training.loop import EpochResult, Loop, Position
-from vgeo.training.state import State, copy_weights, read_state, restore_optimizer, snapshot
+from vgeo.training.state import State, Weights, copy_weights, restore_optimizer, snapshot
 
 log = logging.getLogger(__name__)
-
-Weights = dict[str, Tensor]
-SaveModel = Callable[[Path, Weights, dict[str, Any]], None]  # folder, weights, what is known of them
 
 _WRITE_EVERY_S = 10.0  # epochs that follow each other faster are written together: a kill loses at most so much
 
@@ -44,45 +39,46 @@ class Run:
 
     loop: Loop
     folder: RunFolder
-    save: SaveModel
     validate: Callable[[], Validation] | None  # None: nothing is held out
     settings: dict[str, Any]  # what must be the same when the run is resumed
     eval_every: int | None = None  # epochs; None: about twenty times a phase
     best: Best | None = None
-    epochs_done: int = 0  # over all phases
-    _best_weights: Weights | None = None  # not yet on disk
+    metrics: list[dict[str, Any]] = field(default_factory=list)  # one line an epoch
+    _best_weights: Weights = field(default_factory=dict)
     _state: State | None = None  # not yet on disk
-    _written_at: float = field(default_factory=time.monotonic)
-    _began: float = field(default_factory=time.monotonic)
+    _write_at: float = 0.0
+    _began: float = 0.0
 
     def resume(self) -> State:
         """Take up the saved run. Raises SettingError that names what is set otherwise now."""
-        state = read_state(self.folder.state)
+        state, self.metrics = self.folder.resume()
         if found := differences(state.facts["settings"], self.settings):
-            raise SettingError(f"{self.folder.path}: cannot be resumed, it was trained with {'; '.join(found)}")
-        facts = state.facts
+            raise SettingError(
+                f"{self.folder.path}: cannot be resumed, it was trained with {'; '.join(found)}. "
+                "Give the same settings, or train anew with --overwrite"
+            )
         self.loop.method.load_state_dict(state.model)
-        self.loop.position = Position(**facts["position"])
-        self.epochs_done = facts["epochs_done"]
-        self.best = Best(**facts["best"]) if facts["best"] else None
-        self.folder.cut_metrics(self.epochs_done)
-        for line in self.folder.read_metrics():
+        self.loop.position = Position(**state.facts["position"])
+        self.best = Best(**state.facts["best"])
+        self._best_weights = load_safetensors(self.folder.path / WEIGHTS)
+        for line in self.metrics:
             self.loop.curve.add(line["loss"])
         return state
 
     def train(self, state: State | None = None) -> None:
-        """Train to the end, keeping every finished epoch: at once, or when interrupted or failing."""
+        """Train to the end, keeping every finished epoch: now and then, and when interrupted or failing."""
         steps = self.loop.total_steps()
         self.loop.progress.start("training", steps, "steps")
         self._began = time.monotonic()
+        self._write_at = self._began + _WRITE_EVERY_S
         restore = None if state is None else lambda optimizer: restore_optimizer(optimizer, state)
         try:
             for result in self.loop.run(restore):
                 self._finish(result, steps)
         except BaseException as error:
             self._write()
-            if isinstance(error, KeyboardInterrupt) and self.epochs_done:
-                log.info("%s keeps %d epochs; --resume goes on from there", self.folder.path, self.epochs_done)
+            if isinstance(error, KeyboardInterrupt) and self.metrics:
+                log.info("%s keeps %d epochs; --resume goes on from there", self.folder.path, len(self.metrics))
             raise
         self._write()
 
@@ -91,18 +87,17 @@ class Run:
         every = self.eval_every or max(1, self.loop.epochs() // 20)
         due = result.last_of_phase or result.epoch % every == 0
         validation = asdict(self.validate()) if due and self.validate else None
-        position = self.loop.position
-        improved = self._improves(position.phase, validation)
+        phase = self.loop.position.phase
+        improved = self._improves(phase, validation)
         if improved:
-            self.best = Best(position.phase, result.epoch, validation)
+            self.best = Best(phase, result.epoch, validation)
             self._best_weights = copy_weights(self.loop.method)
-        self.epochs_done += 1
-        self.folder.append_metrics(_metrics(result, validation))
         assert self.loop.optimizer is not None
+        self.metrics.append(_metrics(result, validation))
         self._state = snapshot(self.loop.method, self.loop.optimizer, self._facts())
         if due:
             log.info(self._line(result, validation, improved, steps))
-        if result.last_of_phase or time.monotonic() - self._written_at > _WRITE_EVERY_S:
+        if result.last_of_phase or time.monotonic() > self._write_at:
             self._write()
 
     def _improves(self, phase: int, validation: dict[str, Any] | None) -> bool:
@@ -111,34 +106,37 @@ class Run:
         return validation is not None and validation["median_error_km"] < self.best.validation["median_error_km"]
 
     def _facts(self) -> dict[str, Any]:
+        assert self.best is not None
         return {
             "settings": self.settings,
             "position": asdict(self.loop.position),
-            "epochs_done": self.epochs_done,
-            "best": asdict(self.best) if self.best else None,
+            "epochs_done": len(self.metrics),
+            "best": asdict(self.best),
         }
 
     def _write(self) -> None:
-        """Put on disk what is not there yet, the state last."""
+        """Put on disk what is not there yet; the next time not before ten times as long has passed."""
+        if self._state is None or self.best is None:
+            return
+        began = time.monotonic()
         phases = self.loop.method.phases
-        if self._best_weights is not None and self.best is not None:
-            about = {"phase": phases[self.best.phase], "epoch": self.best.epoch, "validation": self.best.validation}
-            self.save(self.folder.path, self._best_weights, about)
-            self._best_weights = None
-        if self._state is not None:
-            at = self._state.facts["position"]
-            self.save(self.folder.last, self._state.model, {"phase": phases[at["phase"]], "epoch": at["epoch"]})
-            self.folder.write_state(self._state)
-            self._state = None
-        self._written_at = time.monotonic()
+        best = {"phase": phases[self.best.phase], "epoch": self.best.epoch, "validation": self.best.validation}
+        at = self._state.facts["position"]
+        last = {"phase": phases[at["phase"]], "epoch": at["epoch"]}
+        # An interrupt may fall between an epoch's metrics and its state: the state decides.
+        metrics = self.metrics[: self._state.facts["epochs_done"]]
+        self.folder.write(self._best_weights, best, self._state, last, metrics)
+        self._state = None
+        now = time.monotonic()
+        self._write_at = now + max(_WRITE_EVERY_S, 10 * (now - began))
 
     def _line(self, result: EpochResult, validation: dict[str, Any] | None, improved: bool, steps: int) -> str:
         """One line for people: epoch, loss, error, rate, time left."""
         parts = [f"{result.phase} {result.epoch}/{self.loop.epochs()}", f"loss {result.losses['total']:.4g}"]
         if validation:
             best = " (best)" if improved else ""
-            within = ", ".join(f"{share:.0%} {radius} km" for radius, share in validation["within"].items())
-            parts.append(f"median error {format_km(validation['median_error_km'])}{best}, within {within}")
+            parts.append(f"median error {format_km(validation['median_error_km'])}{best}")
+            parts.append(_within(validation["within"]))
         left = self.loop.total_steps()
         elapsed = time.monotonic() - self._began
         parts.append(f"rate {result.learning_rate:.2g}")
@@ -160,6 +158,16 @@ def format_seconds(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def _within(shares: dict[str, float]) -> str:
+    """Shares of frames within so many km, up to the first that holds practically all."""
+    shown = []
+    for radius, share in shares.items():
+        shown.append(f"{share:.0%} in {radius} km")
+        if share > 0.995:
+            break
+    return " ".join(shown)
 
 
 def _metrics(result: EpochResult, validation: dict[str, Any] | None) -> dict[str, Any]:

@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from vgeo.errors import FormatError
-from vgeo.formats.streams import atomic_write, read_bytes
+from vgeo.formats.checkpoints import load_safetensors
+from vgeo.formats.streams import atomic_write
 from vgeo.methods.base import Method
+
+Weights = dict[str, Tensor]
 
 _MODEL, _OPTIMIZER = "model.", "optimizer."
 
@@ -25,7 +28,7 @@ _MODEL, _OPTIMIZER = "model.", "optimizer."
 class State:
     """A snapshot on the CPU at the end of an epoch."""
 
-    model: dict[str, Tensor]
+    model: Weights
     optimizer: dict[str, Tensor]  # "<parameter number>.<exp_avg, exp_avg_sq or step>"
     facts: dict[str, Any]  # JSON: position, settings, the best validation so far
 
@@ -40,7 +43,7 @@ def snapshot(method: Method, optimizer: torch.optim.Adam, facts: dict[str, Any])
     return State(copy_weights(method), moments, facts)
 
 
-def copy_weights(method: Method) -> dict[str, Tensor]:
+def copy_weights(method: Method) -> Weights:
     """Copy the weights to the CPU."""
     return {name: _cpu(value) for name, value in method.state_dict().items()}
 
@@ -64,18 +67,17 @@ def write_state(path: Path, state: State) -> None:
 
 def read_state(path: Path) -> State:
     """Read what `write_state` wrote. Raises InputError when there is none, FormatError when it is damaged."""
-    data = read_bytes(path, limit_bytes=2**40)
     try:
-        tensors = load(data)
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        facts = json.loads(header["__metadata__"]["vgeo"])
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        tensors = load_safetensors(path)
+        with safe_open(path, "pt") as file:
+            facts = json.loads(file.metadata()["vgeo"])
+    except (FormatError, SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
         raise FormatError(f"{path}: damaged, cannot resume from it; train anew with --overwrite") from error
-    parts = [
+    model, optimizer = (
         {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
         for prefix in (_MODEL, _OPTIMIZER)
-    ]
-    return State(parts[0], parts[1], facts)
+    )
+    return State(model, optimizer, facts)
 
 
 def _cpu(value: Tensor) -> Tensor:

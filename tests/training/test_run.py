@@ -1,0 +1,263 @@
+"""Runs: what lies in the folder, which model is the best, and going on after a stop as if there had been none."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import worlds
+from safetensors.torch import load_file
+
+from vgeo.errors import BusyError, FormatError, InputError, OutputError, SettingError
+from vgeo.formats.checkpoints import read_model
+from vgeo.formats.gallery import read_gallery
+from vgeo.stages.models import load_model
+from vgeo.stages.train import TrainResult, train
+from vgeo.training import run as run_module
+from vgeo.training.folder import STATE, check_folder, locked
+from vgeo.training.loop import Options
+from vgeo.training.state import read_state
+
+SMALL = (
+    "init=scratch", "encoder=gist", "sigmas=1,1024", "fourier=8", "location_width=16", "location_depth=1",
+    "embed_dim=16", "image_width=16", "batch_frames=40", "learning_rate=3e-3", "warmup_steps=3", "epochs=4",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return worlds.write_features(tmp_path_factory.mktemp("run") / "f.h5", 12).path
+
+
+def go(features: Path, out: Path, *settings: str, **kwargs: object) -> TrainResult:
+    options = kwargs.pop("options", Options(seed=5))
+    return train([features], "geoclip", out, settings=[*SMALL, *settings], options=options, **kwargs)  # type: ignore[arg-type]
+
+
+def lines(out: Path) -> list[dict]:
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_the_folder_is_a_model_with_its_gallery_metrics_and_state(features: Path, tmp_path: Path) -> None:
+    found = go(features, tmp_path / "m", eval_every=1)
+    assert found.folder == tmp_path / "m"
+    assert found.epochs == 4
+    names = {"README.md", "config.json", "gallery.h5", "last", "metrics.jsonl", "model.safetensors", "state"}
+    assert {path.name for path in found.folder.iterdir()} == names
+    assert not list(tmp_path.glob(".*")), "neither locks nor unfinished folders stay"
+
+    metrics = lines(found.folder)
+    assert [line["epoch"] for line in metrics] == [1, 2, 3, 4]
+    assert all(math.isfinite(line["loss"]) and line["seconds"] >= 0 for line in metrics)
+    medians = [line["validation"]["median_error_km"] for line in metrics]
+    assert found.median_error_km == min(medians)
+    assert found.best_epoch == 1 + medians.index(min(medians))
+
+    best, last = read_model(found.folder), read_model(found.folder / "last")
+    assert best.extra["epoch"] == found.best_epoch
+    assert best.extra["validation"]["median_error_km"] == found.median_error_km
+    assert last.extra["epoch"] == 4
+    assert best.config["learning_rate"] == 3e-3
+    assert best.config["feature_dim"] == 8, "taken from the feature file"
+    assert best.encoders["gist"].dim == 8
+    for folder in (found.folder, found.folder / "last"):
+        model = load_model(folder)
+        assert model.gallery is not None
+        assert len(read_gallery(model.gallery)) == len(set(map(tuple, read_gallery(model.gallery).latlon_deg)))
+
+
+def test_the_best_model_is_the_one_that_was_measured(features: Path, tmp_path: Path) -> None:
+    """Every epoch's validation, worked out again from a run that ends there."""
+    found = go(features, tmp_path / "m", eval_every=1)
+    again = go(features, tmp_path / "n", eval_every=1, options=Options(seed=5, epochs=found.best_epoch))
+    assert worlds.same(load_file(tmp_path / "m/model.safetensors"), load_file(tmp_path / "n/last/model.safetensors"))
+    assert again.epochs == found.best_epoch
+
+
+def test_without_held_out_frames_the_last_model_is_the_best(features: Path, tmp_path: Path) -> None:
+    found = go(features, tmp_path / "m", val_fraction=0.0)
+    assert found.median_error_km is None
+    assert found.best_epoch == 4
+    best, last = (load_file(tmp_path / "m" / name) for name in ("model.safetensors", "last/model.safetensors"))
+    assert worlds.same(best, last)
+    assert all("validation" not in line for line in lines(tmp_path / "m"))
+
+
+def test_a_resumed_run_is_byte_equal_to_a_straight_one(features: Path, tmp_path: Path) -> None:
+    straight, halves = tmp_path / "straight", tmp_path / "halves"
+    options = Options(seed=5, accumulate=2)
+    go(features, straight, "gps_noise_m=20", "queue=30", options=options, eval_every=1)
+    go(features, halves, "gps_noise_m=20", "queue=30", options=Options(seed=5, accumulate=2, epochs=2), eval_every=1)
+    torch.rand(5)
+    found = go(features, halves, "gps_noise_m=20", "queue=30", options=options, eval_every=1, resume=True)
+    assert found.epochs == 4
+    for name in ("last/model.safetensors", "model.safetensors", "gallery.h5", "last/config.json", str(STATE)):
+        assert (straight / name).read_bytes() == (halves / name).read_bytes(), name
+    strip = [{**line, "seconds": 0} for line in lines(straight)]
+    assert strip == [{**line, "seconds": 0} for line in lines(halves)]
+
+
+def test_resuming_a_finished_run_changes_nothing(features: Path, tmp_path: Path) -> None:
+    first = go(features, tmp_path / "m")
+    before = (tmp_path / "m" / STATE).read_bytes()
+    assert go(features, tmp_path / "m", resume=True) == first
+    assert (tmp_path / "m" / STATE).read_bytes() == before
+
+
+def test_resume_refuses_other_settings_and_other_data(features: Path, tmp_path: Path) -> None:
+    go(features, tmp_path / "m", options=Options(seed=5, epochs=1))
+    before = (tmp_path / "m" / STATE).read_bytes()
+    other = worlds.write_features(tmp_path / "other.h5", 12, seed=4).path
+    for words, call in {
+        "learning_rate 0.003, now 0.01": lambda: go(features, tmp_path / "m", "learning_rate=1e-2", resume=True),
+        "seed 5, now 6": lambda: go(features, tmp_path / "m", options=Options(seed=6), resume=True),
+        "batch size none, now 7": lambda: go(
+            features, tmp_path / "m", options=Options(seed=5, batch_size=7), resume=True
+        ),
+        "training data": lambda: go(other, tmp_path / "m", resume=True),
+    }.items():
+        with pytest.raises(SettingError) as caught:
+            call()
+        assert words in str(caught.value)
+        assert "--overwrite" in str(caught.value)
+    assert (tmp_path / "m" / STATE).read_bytes() == before
+    with pytest.raises(InputError, match="nothing to resume"):
+        go(features, tmp_path / "none", resume=True)
+
+
+def test_a_damaged_state_is_said(features: Path, tmp_path: Path) -> None:
+    go(features, tmp_path / "m", options=Options(seed=5, epochs=1))
+    state = tmp_path / "m" / STATE
+    whole = state.read_bytes()
+    for damage in (b"", whole[:100], whole[:-10], b"\xff" * 200):
+        state.write_bytes(damage)
+        with pytest.raises(FormatError, match="damaged"):
+            go(features, tmp_path / "m", resume=True)
+
+
+def test_existing_folders_are_not_replaced_unasked(features: Path, tmp_path: Path) -> None:
+    out = tmp_path / "m"
+    go(features, out, options=Options(seed=5, epochs=1))
+    with pytest.raises(OutputError, match="--resume"):
+        go(features, out)
+    go(features, out, overwrite=True, options=Options(seed=5, epochs=2))
+    assert len(lines(out)) == 2
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"notes\.txt, which is no part of a model"):
+        go(features, out, overwrite=True)
+    assert (out / "notes.txt").read_text() == "mine"
+    with pytest.raises(OutputError, match="is a file"):
+        check_folder(features, True, False)
+
+
+def test_two_processes_do_not_fill_one_folder(tmp_path: Path) -> None:
+    (tmp_path / ".m.abc.partial").mkdir()
+    with locked(tmp_path / "m"):
+        assert not (tmp_path / ".m.abc.partial").exists(), "what a killed run left is swept away"
+        with pytest.raises(BusyError, match="another process"), locked(tmp_path / "m"):
+            pass
+        with locked(tmp_path / "other"):
+            pass
+    with locked(tmp_path / "m"):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_broken_loss_keeps_the_last_finished_epoch(features: Path, tmp_path: Path) -> None:
+    # A rate so high that the weights overflow after a few steps.
+    with pytest.raises(SettingError, match=r"not finite at epoch \d+, step \d+;.*lower learning rate"):
+        go(features, tmp_path / "m", "learning_rate=1e38", options=Options(seed=5, epochs=9))
+    if (tmp_path / "m").exists():
+        assert len(lines(tmp_path / "m")) == read_state(tmp_path / "m" / STATE).facts["epochs_done"]
+
+
+def test_interrupt_keeps_the_finished_epochs(
+    features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "vgeo")
+    calls = []
+    inner = run_module.Loop._step
+
+    def step(self, *args):  # type: ignore[no-untyped-def]
+        calls.append(1)
+        if len(calls) == 8:  # in the middle of an epoch, four steps each
+            raise KeyboardInterrupt
+        return inner(self, *args)
+
+    monkeypatch.setattr(run_module.Loop, "_step", step)
+    with pytest.raises(KeyboardInterrupt):
+        go(features, tmp_path / "m", eval_every=1)
+    epochs = len(lines(tmp_path / "m"))
+    assert epochs >= 1
+    assert f"keeps {epochs} epochs; --resume" in caplog.text
+    monkeypatch.undo()
+    go(features, tmp_path / "m", eval_every=1, resume=True)
+    go(features, tmp_path / "n", eval_every=1)
+    for name in ("last/model.safetensors", "model.safetensors"):
+        assert (tmp_path / "m" / name).read_bytes() == (tmp_path / "n" / name).read_bytes()
+
+
+SCRIPT = """
+import sys, torch
+torch.set_num_threads(1)
+import vgeo.training.run as run
+run._WRITE_EVERY_S = 0.0
+from vgeo.cli import run
+sys.exit(run(sys.argv[1:]))
+"""
+
+
+def start(features: Path, out: Path, *more: str) -> "subprocess.Popen[str]":
+    words = ["train", str(features), "--out", str(out), "--seed", "5", "--epochs", "300", "--eval-every", "1", *more]
+    words += [word for setting in SMALL for word in ("--set", setting)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, *words], stderr=subprocess.PIPE, text=True, env=environment, cwd=out.parent
+    )
+
+
+def wait_for_epochs(process: "subprocess.Popen[str]", epochs: int) -> None:
+    """Read the log until so many epochs are said."""
+    assert process.stderr is not None
+    seen = []
+    for line in process.stderr:
+        seen.append(line)
+        epochs -= "contrastive" in line
+        if epochs <= 0:
+            return
+    raise AssertionError("".join(seen))
+
+
+def test_a_kill_leaves_a_whole_folder_and_nothing_is_lost_but_time(features: Path, tmp_path: Path) -> None:
+    out = tmp_path / "m"
+    process = start(features, out)
+    for delay in (0.0, 0.013):
+        wait_for_epochs(process, 8)
+        time.sleep(delay)
+        process.kill()
+        process.wait()
+        state = read_state(out / STATE)
+        assert len(lines(out)) == state.facts["epochs_done"]
+        assert worlds.same(load_file(out / "last/model.safetensors"), state.model)
+        load_model(out)
+        load_model(out / "last")
+        process = start(features, out, "--resume")
+    wait_for_epochs(process, 8)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    rest = process.stderr.read()
+    assert process.wait() == 130
+    assert "Traceback" not in rest
+    epochs = len(lines(out))
+    assert f"keeps {epochs} epochs" in rest
+    torch.set_num_threads(1)
+    go(features, tmp_path / "n", options=Options(seed=5, epochs=epochs), eval_every=1)
+    assert [line["loss"] for line in lines(out)] == [line["loss"] for line in lines(tmp_path / "n")]
+    for name in ("last/model.safetensors", "model.safetensors"):
+        assert (out / name).read_bytes() == (tmp_path / "n" / name).read_bytes()

@@ -1,0 +1,115 @@
+"""`vgeo train`: a method learns places from features whose positions are known."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vgeo.commands import options
+
+EXAMPLE = "vgeo train --method geoclip --val features_val.h5 --epochs 100"
+
+TRAINING = "Training"
+
+Method = Annotated[
+    str,
+    typer.Option("--method", "-m", autocompletion=options.complete_methods, help="See 'vgeo methods'.",
+                 rich_help_panel=options.MODEL),
+]  # fmt: skip
+Gallery = Annotated[
+    Path | None,
+    typer.Option("--gallery", "-g", help="Places to validate on; else gallery.h5, else the training positions.",
+                 rich_help_panel=options.INPUTS),
+]  # fmt: skip
+Val = Annotated[
+    list[Path] | None,
+    typer.Option("--val", help="Held-out feature file; may be repeated.", rich_help_panel=options.INPUTS),
+]
+ValFraction = Annotated[
+    float | None,
+    typer.Option("--val-fraction", min=0, max=0.9, rich_help_panel=options.INPUTS,
+                 help="Share of the clips to hold out; else by the label 'split', else 0.2."),
+]  # fmt: skip
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", help="Model folder; else models/METHOD.", rich_help_panel=options.OUTPUT),
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on where the same command stopped.", rich_help_panel=options.OUTPUT)
+]
+Epochs = Annotated[
+    int | None, typer.Option("--epochs", min=1, help="Of each phase; else the method's.", rich_help_panel=TRAINING)
+]
+BatchSize = Annotated[
+    int | None,
+    typer.Option("--batch-size", min=1, help="Clips, or single frames, a step; else the method's.",
+                 rich_help_panel=TRAINING),
+]  # fmt: skip
+Accumulate = Annotated[
+    int,
+    typer.Option("--accumulate", min=1, rich_help_panel=TRAINING,
+                 help="Pieces to cut each batch into, for less memory (and fewer negatives)."),
+]  # fmt: skip
+EvalEvery = Annotated[
+    int | None,
+    typer.Option("--eval-every", min=1, help="Epochs between validations; else 20 a phase.", rich_help_panel=TRAINING),
+]
+
+
+def train(
+    features: Annotated[
+        list[Path] | None, typer.Argument(help="Feature files with positions; else features.h5.")
+    ] = None,
+    method: Method = "geoclip",
+    settings: options.Settings = None,
+    config: options.Config = None,
+    weights: options.Weights = None,
+    gallery: Gallery = None,
+    val: Val = None,
+    val_fraction: ValFraction = None,
+    out: Out = None,
+    resume: Resume = False,
+    overwrite: options.Overwrite = False,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    accumulate: Accumulate = 1,
+    eval_every: EvalEvery = None,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+) -> None:
+    """Train a method on feature files whose frames have positions.
+
+    The folder holds the best model (lowest median error of the held-out frames), the last one in
+    last/, its gallery, metrics.jsonl, and state/ to resume. What a method learns by is set with --set
+    or --config: 'vgeo methods --settings METHOD' lists it.
+    """
+    from vgeo import logs, methods
+    from vgeo.errors import UsageError
+
+    methods.get(method)  # a wrong name is answered before anything heavy is imported
+    if resume and overwrite:
+        raise UsageError("--resume goes on and --overwrite starts anew: give one of them")
+    from vgeo.device import choose
+    from vgeo.stages.train import DEFAULT_FEATURES
+    from vgeo.stages.train import train as stage
+    from vgeo.training.loop import Options
+
+    with logs.progress_bar() as progress:
+        stage(
+            features or [DEFAULT_FEATURES],
+            method,
+            out,
+            gallery=gallery,
+            val=val or (),
+            val_fraction=val_fraction,
+            settings=settings or (),
+            config=config,
+            weights={method: weights[-1].removeprefix(f"{method}=")} if weights else None,
+            options=Options(epochs=epochs, batch_size=batch_size, accumulate=accumulate, seed=seed),
+            eval_every=eval_every,
+            resume=resume,
+            overwrite=overwrite,
+            compute=choose(device, precision),
+            progress=progress,
+        )
