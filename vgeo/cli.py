@@ -144,9 +144,11 @@ def _fail(message: str, code: int, error: BaseException | None = None, args: Seq
         import traceback
 
         traceback.print_exception(error, file=sys.stderr)
-    # Names from a stranger's file may hold newlines and escape codes: one printable line, whatever they hold.
-    line = "".join(letter if letter.isprintable() else " " for letter in message)
-    print(f"vgeo: {line}", file=sys.stderr)
+    # Names from a stranger's file may hold newlines and escape codes: one printable line, whatever they hold. Only
+    # the advice on missing weights, which is all our own words, has a line for each way out.
+    for line in message.splitlines() if code == errors.UNAVAILABLE else [message]:
+        text = "".join(letter if letter.isprintable() else " " for letter in line)
+        print(text if line.startswith(" ") else f"vgeo: {text}", file=sys.stderr)
     return code
 
 
