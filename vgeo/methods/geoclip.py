@@ -83,7 +83,7 @@ class GeoClip(Method):
     title = "GeoCLIP: clip-inspired alignment between locations and images"
     paper = "Vivanco Cepeda, Nayak, Shah, NeurIPS 2023, arXiv 2309.16020"
     phases = ("contrastive",)
-    license_note = "released weights: MIT (package geoclip); CLIP ViT-L/14: MIT"
+    license_note = "weights of the package geoclip: MIT; of CLIP ViT-L/14: MIT"
 
     queue_deg: Tensor  # [Q, 2] float64, NaN where nothing has been enqueued
     queue_next: Tensor  # row that is written next

@@ -42,15 +42,15 @@ def load_model(
 ) -> Model:
     """Load a model folder, or a method by its name with its released weights. None is `geoclip`.
 
+    A folder that is named like a method is meant by `./geoclip`.
+
     settings: `key=value` over the model's own. weights: {"geoclip": FOLDER} instead of the installed package.
     compute: device; the CPU when None.
     Raises InputError for no such folder, MissingModelError when there are no weights, FormatError, SettingError.
     """
     text = os.fspath(path_or_name) if path_or_name is not None else "geoclip"
-    if text in methods.names() and not (Path(text) / CONFIG).is_file():
-        model = _released(text, settings, weights or {})
-    else:
-        model = _from_folder(Path(text), settings)
+    named = text in methods.names()
+    model = _released(text, settings, weights or {}) if named else _from_folder(Path(text), settings)
     model.method.eval()
     if compute is not None:
         model.method.to(compute.device)
@@ -80,7 +80,7 @@ def _released(name: str, settings: Sequence[str], weights: Mapping[str, str]) ->
             raise SettingError(f"{name}: with these settings parts of it are untrained; train it with 'vgeo train'")
         gallery = release.gallery
         encoders = {e: _any_weights(e, config.feature_dim) for e in method.encoders}
-        log.info("model %s, released weights (%s)", name, cls.license_note)
+        log.info("model %s as released (%s)", name, cls.license_note)
     digest = model_hash(name, to_dict(config), method.state_dict())
     return Model(name=name, method=method, encoders=encoders, hash=digest, folder=None, gallery=gallery)
 

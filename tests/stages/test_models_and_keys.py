@@ -1,0 +1,142 @@
+"""Models by name and by folder, and the keys of a gallery: made once, kept, never another model's."""
+
+import dataclasses
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vgeo.device import Compute
+from vgeo.errors import FormatError, InputError, MissingModelError, SettingError
+from vgeo.formats.checkpoints import save_model
+from vgeo.formats.gallery import Gallery
+from vgeo.methods.geoclip import GeoClip, GeoClipConfig
+from vgeo.methods.settings import to_dict
+from vgeo.stages import keys, models
+from vgeo.stages.keys import cache_folder, embed_gallery, gallery_keys
+from vgeo.stages.models import Model, load_model, load_released
+
+COMPUTE = Compute(torch.device("cpu"), torch.bfloat16)
+
+
+def small_model(seed: int = 0) -> Model:
+    torch.manual_seed(seed)
+    method = GeoClip(GeoClip.debug_config()).eval()
+    return Model(name="geoclip", method=method, encoders={}, hash=f"hash{seed}", folder=None, gallery=None)
+
+
+def points(count: int) -> Gallery:
+    rng = np.random.default_rng(0)
+    return Gallery(latlon_deg=np.stack([rng.uniform(-80, 80, count), rng.uniform(-180, 180, count)], 1))
+
+
+def saved(folder: Path, **changes: object) -> Path:
+    config = dataclasses.replace(GeoClip.debug_config(), **changes)
+    method = GeoClip(config)
+    save_model(folder, method="geoclip", config=to_dict(config), encoders={}, state=method.state_dict())
+    return folder
+
+
+def test_settings_over_a_folder(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "m")
+    plain, changed = load_model(folder), load_model(folder, settings=["soft_targets_m=15"])
+    assert changed.method.config == dataclasses.replace(plain.method.config, soft_targets_m=15.0)
+    assert changed.hash != plain.hash
+    assert not plain.method.training
+    with pytest.raises(FormatError, match=r"location\.capsules\.0\.frequencies"):
+        load_model(folder, settings=["fourier=8"])
+    with pytest.raises(SettingError, match="no setting 'furier'"):
+        load_model(folder, settings=["furier=8"])
+
+
+def test_what_cannot_be_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="vgeo train"):
+        load_model(tmp_path / "none")
+    folder = tmp_path / "m"
+    save_model(folder, method="lost", config={}, encoders={}, state={})
+    with pytest.raises(FormatError, match="'lost'"):
+        load_model(folder)
+    save_model(folder, method="geoclip", config={"sigmas": "x"}, encoders={}, state={})
+    with pytest.raises(SettingError, match="sigmas"):
+        load_model(folder)
+    monkeypatch.setattr(models.methods, "names", lambda: ["geoclip", "other"])
+    monkeypatch.setattr(models.methods, "get", lambda name: GeoClip)
+    with pytest.raises(MissingModelError, match="vgeo train --method other"):
+        load_model("other")
+
+
+def test_a_method_without_weights_needs_none() -> None:
+    model = load_model("nearest", settings=["temperature=0.1"])
+    assert model.method.scale == pytest.approx(10)
+    assert (model.folder, model.gallery, model.encoders) == (None, None, {})
+
+
+def test_training_from_the_release_or_from_scratch(tmp_path: Path) -> None:
+    scratch = GeoClip(GeoClip.debug_config())
+    assert load_released(scratch, "geoclip", {"geoclip": str(tmp_path)}) == []  # looks for nothing
+    narrow = GeoClip(dataclasses.replace(GeoClip.debug_config(), init="released", sigmas=(1.0,)))
+    pytest.importorskip("geopy")  # comes with the package geoclip
+    with pytest.raises(SettingError, match="init=scratch"):
+        load_released(narrow, "geoclip")
+    gist = GeoClip(GeoClipConfig(encoder="gist", feature_dim=8))
+    assert load_released(gist, "geoclip") == ["the image MLP over gist"]
+
+
+def test_released_geoclip() -> None:
+    pytest.importorskip("geopy")
+    model = load_model()
+    assert model.encoders["clip"].dim == 768
+    assert model.gallery is not None and model.gallery.name == "coordinates_100K.csv"
+    with pytest.raises(SettingError, match="untrained"):
+        load_model("geoclip", settings=["sigmas=1,8,256"])
+
+
+def test_keys_are_cached_under_gallery_and_model(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(keys, "_WORTH_CACHING", 100)
+    caplog.set_level(logging.INFO, "vgeo")
+    model, gallery = small_model(), points(500)
+    first = gallery_keys(model, gallery, COMPUTE)
+    assert "500 places" in caplog.text
+    assert first.dtype == torch.float32
+    caplog.clear()
+    again = gallery_keys(model, gallery, COMPUTE)
+    assert not caplog.records
+    assert torch.equal(first, again)
+    assert not torch.equal(gallery_keys(small_model(1), gallery, COMPUTE), first)
+    assert len(gallery_keys(model, points(400), COMPUTE)) == 400
+    files = sorted((cache_folder() / "keys").iterdir())
+    assert len(files) == 3
+    for file in files:  # damage is not believed
+        file.write_bytes(file.read_bytes()[:100])
+    assert torch.equal(gallery_keys(model, gallery, COMPUTE), first)
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(keys, "_WORTH_CACHING", 100)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert len(gallery_keys(small_model(), points(300), COMPUTE)) == 300
+
+
+def test_keys_stored_in_the_gallery_come_first_and_are_checked() -> None:
+    model, gallery = small_model(), points(50)
+    own = embed_gallery(model, gallery, COMPUTE).numpy()
+    turned = np.roll(own, 1, axis=0)
+    stored = dataclasses.replace(gallery, keys={model.hash: turned, "another": own})
+    assert np.array_equal(gallery_keys(model, stored, COMPUTE).numpy(), turned)
+    damaged = turned.copy()
+    damaged[7, 0] = np.nan
+    with pytest.raises(FormatError, match="damaged"):
+        gallery_keys(model, dataclasses.replace(gallery, keys={model.hash: damaged}), COMPUTE)
+
+
+def test_keys_are_float32_even_under_autocast() -> None:
+    model, gallery = small_model(), points(64)
+    plain = embed_gallery(model, gallery, COMPUTE)
+    exact = model.method.location(torch.from_numpy(gallery.latlon_deg)).double()
+    exact = exact / exact.norm(dim=1, keepdim=True)
+    assert (plain - exact).abs().max() < 1e-6

@@ -1,0 +1,142 @@
+"""`vgeo localize`: clips to tracks on the map."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vgeo import encoders, methods
+from vgeo.commands import options
+from vgeo.errors import UsageError
+from vgeo.logs import progress_bar
+
+EXAMPLE = "vgeo localize clip.mp4 --out traj.geojson"
+
+
+def localize(
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Videos, folders, lists (.txt, -), frames.jsonl or feature files.", show_default="features.h5, clips/"
+        ),
+    ] = None,
+    out: Annotated[
+        str,
+        typer.Option("--out", "-o", help="File; or FOLDER/ for one file a clip.", rich_help_panel=options.OUTPUT),
+    ] = "-",
+    format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            "-f",
+            help="geojson, geojsonl, gpx, kml or csv; else by the suffix of --out.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="Model folder; else models/geoclip if there.", rich_help_panel=options.MODEL),
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            "--method",
+            "-m",
+            autocompletion=options.complete_methods,
+            help="Without a model folder: geoclip (released weights) or nearest (reference frames).",
+            rich_help_panel=options.MODEL,
+        ),
+    ] = None,
+    gallery: Annotated[
+        Path | None,
+        typer.Option(
+            "--gallery",
+            "-g",
+            help="Candidates; else the model's own, else gallery.h5.",
+            rich_help_panel=options.INPUTS,
+        ),
+    ] = None,
+    weights: options.Weights = None,
+    settings: options.Settings = None,
+    top_k: Annotated[
+        int, typer.Option("--top-k", min=1, help="Candidate places a frame.", rich_help_panel=options.OUTPUT)
+    ] = 5,
+    places: Annotated[
+        bool, typer.Option("--places/--no-places", help="Name the nearest city.", rich_help_panel=options.OUTPUT)
+    ] = True,
+    rate_hz: options.RateHz = None,
+    every_s: options.EveryS = None,
+    every_m: options.EveryM = None,
+    count: options.Count = None,
+    stride: options.Stride = None,
+    start_s: options.StartS = 0.0,
+    end_s: options.EndS = None,
+    track: options.TrackFile = None,
+    time_offset_s: options.TimeOffsetS = 0.0,
+    max_gap_s: options.MaxGapS = 2.0,
+    overwrite: options.Overwrite = False,
+    report: options.Report = None,
+    fail_fast: options.FailFast = False,
+    offline: options.Offline = False,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    decoder: options.Decoder = "pyav",
+) -> None:
+    """Say where clips were filmed: for each frame a position, its confidence and the runners-up.
+
+    Writes one track a clip as GeoJSON (to stdout unless --out is given), GPX, KML or CSV. Without
+    --model it takes the model trained here, else GeoCLIP as released and its own gallery.
+    """
+    if model and method:
+        raise UsageError("--model is a trained model, --method one without: give one of them")
+    if method:
+        methods.get(method)  # a wrong name is answered before any work
+    given = _by_owner(weights or [])
+    from vgeo.stages.localize_files import check_out, write_batch
+
+    check_out(out, format, overwrite)
+    from vgeo.stages.localize import prepare
+    from vgeo.video.clips import TrackSource
+    from vgeo.video.sampling import Sampling
+
+    sampling = Sampling(
+        rate_hz=rate_hz, every_s=every_s, every_m=every_m, count=count, stride=stride, start_s=start_s, end_s=end_s
+    )
+    source = TrackSource(file=track, time_offset_s=time_offset_s, max_gap_s=max_gap_s)
+    with progress_bar() as progress:
+        prepared = prepare(
+            inputs or (),
+            model or method,
+            gallery,
+            top_k=top_k,
+            places=places,
+            sampling=sampling,
+            source=source,
+            decoder=decoder,
+            settings=settings or (),
+            weights=given,
+            device=device,
+            precision=precision,
+            offline=offline,
+            progress=progress,
+        )
+        outcomes = write_batch(
+            prepared,
+            out,
+            format=format,
+            overwrite=overwrite,
+            report=report,
+            fail_fast=fail_fast,
+            progress=progress,
+        )
+    options.finish(outcomes)
+
+
+def _by_owner(words: list[str]) -> dict[str, str]:
+    """Read `PATH`, `ENCODER=PATH` and `METHOD=PATH`; a bare path belongs to the only encoder, and is named ""."""
+    found = {}
+    for word in words:
+        owner, equals, path = word.partition("=")
+        known = equals and owner.partition(":")[0] in (*encoders.names(), *methods.names())
+        found[owner if known else ""] = path if known else word
+    return found

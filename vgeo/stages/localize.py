@@ -1,0 +1,235 @@
+"""Say where clips are: videos, frames or features in, one Localization a clip out."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vgeo.device import Compute, announce, choose
+from vgeo.encoders.base import Encoder, EncoderSpec
+from vgeo.errors import InputError, MissingModelError, UsageError
+from vgeo.formats.checkpoints import CONFIG
+from vgeo.formats.gallery import Gallery, read_gallery
+from vgeo.logs import SILENT, Progress
+from vgeo.records import Localization, parse_utc
+from vgeo.stages.batch import Batch, Item
+from vgeo.stages.encode import Viewing, encode_clip, load_encoders
+from vgeo.stages.localize_inputs import PathLike, Task, check_features, find_tasks, matching
+from vgeo.stages.localizer import ClipQuery, Localizer
+from vgeo.stages.models import Model, load_model
+from vgeo.video.clips import TrackSource
+from vgeo.video.sampling import Sampling
+
+log = logging.getLogger(__name__)
+
+DEFAULT_MODEL = Path("models") / "geoclip"
+DEFAULT_GALLERY = Path("gallery.h5")
+_BATCH_FRAMES = 32  # encoded at a time
+
+
+def localize(
+    inputs: PathLike | Sequence[PathLike] = (),
+    model: PathLike | Model | None = None,
+    gallery: PathLike | Gallery | None = None,
+    *,
+    top_k: int = 5,
+    places: bool = True,
+    sampling: Sampling = Sampling(),
+    source: TrackSource = TrackSource(),
+    decoder: str = "pyav",
+    settings: Sequence[str] = (),
+    weights: Mapping[str, str] | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    offline: bool = False,
+    batch: Batch | None = None,
+    progress: Progress = SILENT,
+) -> Iterator[Localization]:
+    """Localize clips one after the other, lazily: each is decoded, encoded and answered when it is asked for.
+
+        for clip in vgeo.localize("walk.mp4"):
+            print(clip.track.video_id, clip.track.latlon_deg[0], clip.confidence[0])
+
+    inputs: videos, folders, lists, frames.jsonl, feature files (.h5), one or several; none: features.h5 if it is here,
+    else clips/. model: a model folder, a method's name, or what `load_model` returned; None: models/geoclip if it is
+    here, else GeoCLIP's released weights. gallery: a file or a Gallery; None: the model's own, else gallery.h5.
+    top_k: candidates a frame. places: name the nearest city. sampling, source, decoder: which frames of a clip, and
+    what gives them absolute time. settings: of the method, `key=value`. weights: local files instead of the hub's or
+    the package's, by encoder or method ("" is the only encoder). batch: takes the outcomes; a clip that fails is then
+    left out, without it the error is raised.
+    Raises, before the first clip: InputError, FormatError, SettingError, MissingModelError, UsageError.
+    """
+    prepared = prepare(
+        inputs, model, gallery, top_k=top_k, places=places, sampling=sampling, source=source, decoder=decoder,
+        settings=settings, weights=weights, device=device, precision=precision, offline=offline, progress=progress,
+    )  # fmt: skip
+    return prepared.run(batch, progress)
+
+
+@dataclass(slots=True)
+class Prepared:
+    """Everything that is loaded once: tasks, model, gallery keys and, where clips need them, encoders."""
+
+    tasks: list[Task]
+    localizer: Localizer
+    encoders: dict[str, Encoder]
+    viewing: Viewing
+
+    def run(self, batch: Batch | None = None, progress: Progress = SILENT, out: str = "") -> Iterator[Localization]:
+        """Localize all tasks, in order. out: where they go, for the report."""
+        progress.start("localize", len(self.tasks), "clips")
+        for task in self.tasks:
+            found = None
+            with batch.item(task.name) if batch else nullcontext(Item()) as item:
+                item.outputs = [out] if out else []
+                found = self.one(task, item, progress)
+            if found is not None:
+                yield found
+
+    def one(self, task: Task, item: Item, progress: Progress = SILENT) -> Localization:
+        """Localize one task, and note frames and remarks in its item."""
+        if task.file is not None:
+            query = self._from_file(task)
+            progress.advance(1, task.video_id)
+        else:
+            query = self._from_clip(task, item, progress)
+        item.frames = len(query.time_s)
+        if not item.frames:
+            raise InputError(f"{task.name}: no frames; choose others with --rate-hz, --start-s and --end-s")
+        return self.localizer(query)
+
+    def facts(self) -> dict[str, Any]:
+        """What decides the answers."""
+        return {
+            "method": self.localizer.model.name,
+            "model": self.localizer.model.hash,
+            "gallery": self.localizer.gallery.digest,
+            "top_k": self.localizer.top_k,
+            "places": self.localizer.places,
+            "sampling": self.viewing.sampling.describe(),
+            "decoder": self.viewing.decoder,
+        }
+
+    def _from_file(self, task: Task) -> ClipQuery:
+        assert task.file is not None
+        rows = task.file.rows(task.video)
+        start_utc = task.file.start_utc[task.video]
+        names = {name: matching(task.file, spec) for name, spec in self.localizer.needed.items()}
+        numbers = task.file.frame_index[rows]
+        return ClipQuery(
+            video_id=task.video_id,
+            source=task.file.sources[task.video] or str(task.file.path),
+            features={name: task.file.features(stored)[rows] for name, stored in names.items()},
+            time_s=task.file.time_s[rows],
+            frame_index=numbers if (numbers >= 0).all() else None,
+            start_utc=parse_utc(start_utc) if start_utc else None,
+        )
+
+    def _from_clip(self, task: Task, item: Item, progress: Progress) -> ClipQuery:
+        assert task.clip is not None
+        view = self.viewing
+        found = encode_clip(
+            task.clip,
+            self.encoders,
+            view.sampling,
+            source=view.source,
+            decoder=view.decoder,
+            batch_size=view.batch_size,
+            progress=progress,
+        )
+        item.declared_frames, item.message = found.declared, "; ".join(found.remarks)
+        return ClipQuery(
+            video_id=task.video_id,
+            source=str(task.clip.path),
+            features=found.features,
+            time_s=found.time_s,
+            frame_index=found.frame_index,
+            start_utc=found.start_utc,
+        )
+
+
+def prepare(
+    inputs: PathLike | Sequence[PathLike] = (),
+    model: PathLike | Model | None = None,
+    gallery: PathLike | Gallery | None = None,
+    *,
+    top_k: int = 5,
+    places: bool = True,
+    sampling: Sampling = Sampling(),
+    source: TrackSource = TrackSource(),
+    decoder: str = "pyav",
+    settings: Sequence[str] = (),
+    weights: Mapping[str, str] | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    offline: bool = False,
+    progress: Progress = SILENT,
+) -> Prepared:
+    """Find the clips and load what they need; parameters and errors as in `localize`."""
+    if top_k < 1:
+        raise UsageError(f"--top-k {top_k}: must be at least 1")
+    tasks = find_tasks(inputs)
+    compute = choose(device, precision)
+    chosen = dict(weights or {})
+    loaded = model if isinstance(model, Model) else load_model(_default_model(model), settings=settings, weights=chosen)
+    candidates = gallery if isinstance(gallery, Gallery) else _read_gallery(gallery, loaded)
+    needed = loaded.encoders if loaded.method.encoders else candidates.encoders
+    for file in {id(task.file): task.file for task in tasks if task.file is not None}.values():
+        for spec in needed.values():
+            check_features(spec, file.encoders[matching(file, spec)], str(file.path))
+    announce(compute)
+    encoders = {}
+    if any(task.clip is not None for task in tasks):
+        encoders = _load_encoders(needed, loaded, compute, chosen, offline)
+    localizer = Localizer(loaded, candidates, compute, top_k=top_k, places=places, progress=progress)
+    viewing = Viewing(sampling=sampling, source=source, decoder=decoder, batch_size=_BATCH_FRAMES)
+    return Prepared(tasks, localizer, encoders, viewing)
+
+
+def _default_model(model: PathLike | None) -> PathLike | None:
+    """The given one, else the model trained here, else None: GeoCLIP's released weights."""
+    if model is None and (DEFAULT_MODEL / CONFIG).is_file():
+        log.info("model %s, which was trained here; --method geoclip takes the released weights", DEFAULT_MODEL)
+        return DEFAULT_MODEL
+    return model
+
+
+def _read_gallery(path: PathLike | None, model: Model) -> Gallery:
+    """The given gallery, the model's own, or the one that lies here."""
+    if path is None:
+        path = model.gallery
+    if path is None:
+        if not DEFAULT_GALLERY.exists():
+            raise InputError(f"model {model.name} has no gallery of its own; make one with 'vgeo build-gallery'")
+        path = DEFAULT_GALLERY
+    gallery = read_gallery(path)
+    log.info("gallery %s, %d places", path, len(gallery))
+    return gallery
+
+
+def _load_encoders(
+    needed: Mapping[str, EncoderSpec], model: Model, compute: Compute, weights: Mapping[str, str], offline: bool
+) -> dict[str, Encoder]:
+    """Rebuild the encoders that the model or gallery was made with, and check that they are the same."""
+    given = dict(weights)
+    if "" in given:  # not said whose
+        if len(needed) != 1:
+            raise UsageError(f"--weights {given['']}: say whose, as in --weights {next(iter(needed))}=PATH")
+        given[next(iter(needed))] = given.pop("")
+    # Of released weights only the encoder's name is known; everything else is rebuilt as it was.
+    wanted = [spec if spec.weights_hash else spec.name for spec in needed.values()]
+    try:
+        loaded = load_encoders(wanted, compute, weights=given, offline=offline)
+    except MissingModelError as error:
+        if model.folder is not None or model.name != "geoclip":
+            raise
+        raise MissingModelError(
+            f"{error}\n  or use what is here: 'vgeo localize CLIP --method nearest --gallery gallery.h5' "
+            "against reference frames of any encoder"
+        ) from error
+    encoders = {name: loaded[spec.name] for name, spec in needed.items()}
+    for name, spec in needed.items():
+        check_features(spec, encoders[name].spec, f"encoder {name}")
+    return encoders

@@ -1,0 +1,110 @@
+"""Localize a batch into a file, into a folder of one file a clip, or to stdout; every input is accounted for."""
+
+import hashlib
+import logging
+import os
+import re
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from vgeo.errors import OutputError, SettingError, UsageError
+from vgeo.formats.streams import check_output, dump_json, is_stdio, make_folder, parse_json, read_text, write_output
+from vgeo.formats.tracks import FORMATS, format_of, write_localizations
+from vgeo.logs import SILENT, Progress
+from vgeo.methods.settings import differences
+from vgeo.records import Outcome
+from vgeo.stages.batch import Batch
+from vgeo.stages.localize import Prepared
+
+log = logging.getLogger(__name__)
+
+SETTINGS = "localize.json"  # of a folder of results: what they were made with
+
+
+def is_folder(out: str) -> bool:
+    """True when `out` asks for one file a clip: it ends in a slash, or is a folder."""
+    return out.endswith(os.sep) or Path(out).is_dir()
+
+
+def check_out(out: str, format: str | None, overwrite: bool) -> None:
+    """Raise UsageError or OutputError, before any work, when results cannot be written there."""
+    if format is not None and format not in FORMATS:
+        raise UsageError(f"--format {format}: not one of {', '.join(FORMATS)}")
+    if is_folder(out):
+        make_folder(out)
+        if not os.access(out, os.W_OK):
+            raise OutputError(f"{out}: cannot be written; choose another folder with --out")
+        return
+    check_output(out, overwrite)
+    if not is_stdio(out) and format_of(out, format) not in FORMATS:
+        raise UsageError(f"{out}: localizations are written as {', '.join(FORMATS)}; choose a suffix or --format")
+
+
+def write_batch(
+    prepared: Prepared,
+    out: str,
+    *,
+    format: str | None = None,
+    overwrite: bool = False,
+    report: Path | None = None,
+    fail_fast: bool = False,
+    progress: Progress = SILENT,
+) -> list[Outcome]:
+    """Localize and write all clips; return what became of each.
+
+    out: a file, `-`, or a folder (see `is_folder`), in which clips that are there already are skipped.
+    Raises OutputError, DiskError; SettingError when the folder was filled with other settings.
+    """
+    check_out(out, format, overwrite)
+    with Batch(report, fail_fast) as batch:
+        if is_folder(out):
+            _fill_folder(prepared, Path(out), format or "geojson", overwrite, batch, progress)
+        else:
+            found = prepared.run(batch, progress, out)
+            first = next(found, None)
+            if first is not None:  # else all failed, and there is nothing to write
+                write_localizations(out, chain([first], found), format)
+    return batch.outcomes
+
+
+def _fill_folder(
+    prepared: Prepared, folder: Path, format: str, overwrite: bool, batch: Batch, progress: Progress
+) -> None:
+    targets = [folder / f"{_file_name(task.video_id)}.{format}" for task in prepared.tasks]
+    _same_settings(folder / SETTINGS, prepared.facts() | {"format": format}, overwrite, targets)
+    progress.start("localize", len(prepared.tasks), "clips")
+    for task, target in zip(prepared.tasks, targets, strict=True):
+        with batch.item(task.name) as item:
+            item.outputs = [str(target)]
+            if target.exists() and not overwrite:
+                item.skip("finished before")
+                progress.advance(1, task.video_id)
+            else:
+                write_localizations(target, [prepared.one(task, item, progress)], format)
+    skipped = sum(outcome.status == "skipped" for outcome in batch.outcomes)
+    if skipped:
+        log.info("%d of %d clips were finished before; --overwrite does them again", skipped, len(prepared.tasks))
+
+
+def _same_settings(path: Path, facts: dict[str, Any], overwrite: bool, targets: list[Path]) -> None:
+    """Refuse a folder that holds results made otherwise, or with `overwrite` clear it of them; note what these are."""
+    if path.exists():
+        before = parse_json(read_text(path, 2**20), path)
+        found = differences(before, facts) if isinstance(before, dict) else ["unreadable notes"]
+        if not found:
+            return
+        if not overwrite:
+            raise SettingError(
+                f"{path.parent}: was filled with other settings ({'; '.join(found)}); give another folder with --out, "
+                "or --overwrite"
+            )
+        for target in targets:  # so that an interrupted run does not leave old results under the new notes
+            target.unlink(missing_ok=True)
+    write_output(path, dump_json(facts, indent=2))
+
+
+def _file_name(video_id: str) -> str:
+    """A name for a file, whatever the id: one that had to be changed gets a part of its hash, so that all differ."""
+    safe = re.sub(r"[^\w .-]", "_", video_id).lstrip(".")[:100]
+    return safe if safe == video_id else f"{safe}-{hashlib.sha256(video_id.encode()).hexdigest()[:8]}"
