@@ -93,7 +93,7 @@ class Sampling:
 
 def rows_on_screen(time_s: Floats, moments_s: Floats, end_s: float) -> NDArray[np.int64]:
     """Numbers of the frames on screen at `moments_s` before `end_s`, each once; [N] times and [M] moments."""
-    moments = moments_s[moments_s < end_s]
+    moments = moments_s[moments_s < end_s - EPSILON_S]
     return np.unique(np.maximum(np.searchsorted(time_s, moments + EPSILON_S, side="right") - 1, 0)).astype(np.int64)
 
 
@@ -103,7 +103,7 @@ def _rows_of_ticks(time_s: Floats, origin_s: float, period_s: float, end_s: floa
         return np.zeros(0, np.int64)
     begin = np.concatenate([[-np.inf], time_s[1:] - EPSILON_S])  # what is before the first frame shows the first frame
     end = np.concatenate([begin[1:], [np.inf]])
-    slack = 1e-9  # of a tick: k * period is not exact in floating point
+    slack = min(1e-9, 1e-6 / period_s)  # of a tick: k * period is not exact in floating point
     first = np.ceil((np.maximum(begin, origin_s) - origin_s) / period_s - slack)
     after = np.ceil((np.minimum(end, end_s) - origin_s) / period_s - slack)
     return np.flatnonzero(after > first).astype(np.int64)
