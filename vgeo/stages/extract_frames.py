@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vgeo.errors import UsageError
+from vgeo.errors import InputError, UsageError
 from vgeo.formats.frame_folder import Fingerprint, FrameFolder, VideoFrames, fingerprint
 from vgeo.logs import SILENT, Progress
 from vgeo.records import FrameRecord, Outcome, format_utc
@@ -14,6 +14,7 @@ from vgeo.video.clips import Clip, OpenClip, TrackSource, find_clips, open_clip
 from vgeo.video.pixels import RESIZING
 from vgeo.video.positions import sidecars
 from vgeo.video.sampling import Sampling
+from vgeo.video.sources import DECODERS
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,10 @@ def extract_frames(
         raise UsageError(f"--quality {quality}: must be from 1 to 100")
     if size is not None and size < 1:
         raise UsageError(f"--size {size}: must be at least 1")
+    if decoder not in DECODERS:
+        raise UsageError(f"--decoder {decoder}: not one of {', '.join(DECODERS)}")
+    if source.file is not None and not source.file.exists():
+        raise InputError(f"{source.file}: no such file; --track takes GPX, CSV, GeoJSON, KML or DJI SRT")
     settings = _settings(sampling, size, quality, decoder, source)
     clips = find_clips(inputs)
     progress.start("extract-frames", len(clips), "clips")
