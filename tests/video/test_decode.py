@@ -107,6 +107,14 @@ def test_rotation_is_applied(barcode_video: Maker) -> None:
     assert np.array_equal(turned, np.rot90(stored, -1))
 
 
+@pytest.mark.parametrize("name", ["turned_90.mp4", "turned_180.mp4"])
+def test_rotation_agrees_with_an_independent_decoder(name: str, barcode_video: Maker) -> None:
+    decord = pytest.importorskip("decord")
+    other = decord.VideoReader(str(barcode_video(name)))[40].asnumpy()
+    _, image = next(Video(barcode_video(name)).images([40], Shape()))
+    assert image.shape == other.shape and np.abs(image.astype(int) - other).mean() < 3
+
+
 @pytest.mark.parametrize(
     ("shape", "size"),
     [(Shape(), (192, 128)), (Shape(64), (96, 64)), (Shape(64, square=True), (64, 64)), (Shape(256), (384, 256))],

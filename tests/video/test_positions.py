@@ -84,6 +84,13 @@ def test_order_of_sources(tmp_path: Path) -> None:
     assert fixes is not None and len(fixes.time_s) == 2
 
 
+def test_the_recordings_own_clock_is_believed(tmp_path: Path) -> None:
+    carried = Fixes(time_s=np.zeros(1), latlon_deg=PLACES[:1], start_utc=START + timedelta(seconds=4))
+    source = TrackSource(file=write_gpx(tmp_path / "given.gpx"))
+    fixes, remarks = find_fixes(clip(START - timedelta(hours=7)), source, lambda: (carried, ""))
+    assert fixes is not None and fixes.time_s.tolist() == [-4, 1, 6] and "absolute time" in remarks[0]
+
+
 def test_a_given_file_must_serve(tmp_path: Path) -> None:
     bad = tmp_path / "bad.gpx"
     bad.write_text("<html>")

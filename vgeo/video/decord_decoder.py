@@ -18,6 +18,7 @@ def images(path: Path, rows: Sequence[int], shape: Shape, info: VideoInfo) -> It
         import decord
     except ImportError as error:
         raise MissingModelError("decord is not installed; pip install decord2, or use --decoder pyav") from error
+    decord.logging.set_level(decord.logging.QUIET)
     width, height = shape.of(info.width, info.height)
     try:
         reader = decord.VideoReader(str(path), width=width, height=height, num_threads=0)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -41,9 +41,14 @@ def find_fixes(
 ) -> tuple[Fixes | None, list[str]]:
     """Positions of a clip and remarks on them: `source.file`, else a sidecar, else what `carried` reads from inside.
 
+    Where the recording carries a clock of its own, that one is laid against the track's.
     A given file that cannot serve raises FormatError; a sidecar that cannot is passed over with a remark.
     """
     remarks: list[str] = []
+    if source.file is not None or sidecars(clip.path):
+        inside = carried()[0]  # its clock is the satellites', the container's often local time
+        if inside is not None and inside.start_utc is not None:
+            clip = replace(clip, start_utc=inside.start_utc)
     if source.file is not None:
         fixes, remark = _from_file(source.file, clip, source.time_offset_s)
         return fixes, [remark]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vgeo.errors import FormatError, InputError, UsageError
-from vgeo.records import Floats, parse_utc
+from vgeo.records import Floats, FrameRecord, parse_utc
 from vgeo.video.decode import Video
 from vgeo.video.images import image_times, read_exif, read_images
 from vgeo.video.pixels import Pixels, Shape
@@ -126,12 +127,9 @@ class FramesSource:
     presampled = True
 
     def __init__(self, path: Path, video_id: str) -> None:
-        from vgeo.formats.frames import read_frames
-
-        records = [record for record in read_frames(path) if record.video_id == video_id]
+        records = _frames_of(path).get(video_id, [])
         if not records:
             raise InputError(f"{path}: no frames of {video_id} in it")
-        records.sort(key=lambda record: record.time_s)
         self._paths, self._lost = [path.parent / record.path for record in records], list[str]()
         times = np.array([record.time_s for record in records])
         if len(times) > 1 and (np.diff(times) <= 0).any():
@@ -166,6 +164,25 @@ class FramesSource:
     def remarks(self) -> list[str]:
         """Frames that could not be read."""
         return list(self._lost)
+
+
+def _frames_of(path: Path) -> dict[str, list[FrameRecord]]:
+    """The frames of each video in time order; read once for all the videos of a file."""
+    try:
+        state = path.stat()
+    except OSError as error:
+        raise InputError(f"{path}: no such file") from error
+    return _read_frames(path, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _read_frames(path: Path, _size: int, _modified_ns: int) -> dict[str, list[FrameRecord]]:
+    from vgeo.formats.frames import read_frames
+
+    videos: dict[str, list[FrameRecord]] = {}
+    for record in sorted(read_frames(path), key=lambda record: record.time_s):
+        videos.setdefault(record.video_id, []).append(record)
+    return videos
 
 
 def _end_s(time_s: Floats) -> float:
