@@ -97,10 +97,11 @@ def train(
             | {"gallery": places.digest},
             eval_every=eval_every,
         )
-        state = run.resume() if resume else None
+        if resume:
+            run.resume()
         announce(compute)
         _announce(method, model, chosen, parts, places)
-        run.train(state)
+        run.train()
     return _result(run, folder)
 
 
@@ -168,11 +169,12 @@ def _announce(method: str, model: Method, config: Any, parts: Split, places: Gal
 
 
 def _result(run: Run, folder: Path) -> TrainResult:
-    assert run.best is not None
-    median = run.best.validation["median_error_km"] if run.best.validation else None
+    assert run.kept is not None
+    best = run.kept.best
+    median = best.validation["median_error_km"] if best.validation else None
     error = f", median error {format_km(median)}" if median is not None else ""
-    log.info("%s: best model of epoch %d%s; the last one is in last/", folder, run.best.epoch, error)
-    return TrainResult(folder=folder, epochs=len(run.metrics), best_epoch=run.best.epoch, median_error_km=median)
+    log.info("%s: best model of epoch %d%s; the last one is in last/", folder, best.epoch, error)
+    return TrainResult(folder=folder, epochs=len(run.kept.metrics), best_epoch=best.epoch, median_error_km=median)
 
 
 def _gallery(path: Path | None, parts: Split, kind: str) -> Gallery:

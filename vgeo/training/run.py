@@ -8,7 +8,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from vgeo.errors import SettingError
@@ -33,6 +33,16 @@ class Best:
     validation: dict[str, Any] | None  # None: not measured, merely the last
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The last finished epoch: made whole before it replaces the one before, so an interrupt falls on either side."""
+
+    best: Best
+    best_weights: Weights
+    state: State
+    metrics: tuple[dict[str, Any], ...]  # one line an epoch, over all phases
+
+
 @dataclass(slots=True)
 class Run:
     """One training run in its folder."""
@@ -42,16 +52,14 @@ class Run:
     validate: Callable[[], Validation] | None  # None: nothing is held out
     settings: dict[str, Any]  # what must be the same when the run is resumed
     eval_every: int | None = None  # epochs; None: about twenty times a phase
-    best: Best | None = None
-    metrics: list[dict[str, Any]] = field(default_factory=list)  # one line an epoch
-    _best_weights: Weights = field(default_factory=dict)
-    _state: State | None = None  # not yet on disk
+    kept: Kept | None = None
+    _written: Kept | None = None
     _write_at: float = 0.0
     _began: float = 0.0
 
-    def resume(self) -> State:
+    def resume(self) -> None:
         """Take up the saved run. Raises SettingError that names what is set otherwise now."""
-        state, self.metrics = self.folder.resume()
+        state, metrics = self.folder.resume()
         if found := differences(state.facts["settings"], self.settings):
             raise SettingError(
                 f"{self.folder.path}: cannot be resumed, it was trained with {'; '.join(found)}. "
@@ -59,26 +67,26 @@ class Run:
             )
         self.loop.method.load_state_dict(state.model)
         self.loop.position = Position(**state.facts["position"])
-        self.best = Best(**state.facts["best"])
-        self._best_weights = load_safetensors(self.folder.path / WEIGHTS)
-        for line in self.metrics:
+        for line in metrics:
             self.loop.curve.add(line["loss"])
-        return state
+        weights = load_safetensors(self.folder.path / WEIGHTS)
+        self.kept = self._written = Kept(Best(**state.facts["best"]), weights, state, tuple(metrics))
 
-    def train(self, state: State | None = None) -> None:
+    def train(self) -> None:
         """Train to the end, keeping every finished epoch: now and then, and when interrupted or failing."""
         steps = self.loop.total_steps()
         self.loop.progress.start("training", steps, "steps")
         self._began = time.monotonic()
         self._write_at = self._began + _WRITE_EVERY_S
+        state = self.kept.state if self.kept else None
         restore = None if state is None else lambda optimizer: restore_optimizer(optimizer, state)
         try:
             for result in self.loop.run(restore):
                 self._finish(result, steps)
         except BaseException as error:
             self._write()
-            if isinstance(error, KeyboardInterrupt) and self.metrics:
-                log.info("%s keeps %d epochs; --resume goes on from there", self.folder.path, len(self.metrics))
+            if isinstance(error, KeyboardInterrupt) and self.kept:
+                log.info("%s keeps %d epochs; --resume goes on from there", self.folder.path, len(self.kept.metrics))
             raise
         self._write()
 
@@ -87,46 +95,32 @@ class Run:
         every = self.eval_every or max(1, self.loop.epochs() // 20)
         due = result.last_of_phase or result.epoch % every == 0
         validation = asdict(self.validate()) if due and self.validate else None
-        phase = self.loop.position.phase
-        improved = self._improves(phase, validation)
-        if improved:
-            self.best = Best(phase, result.epoch, validation)
-            self._best_weights = copy_weights(self.loop.method)
+        position, before = self.loop.position, self.kept
+        improved = before is None or _improves(before.best, position.phase, validation)
+        if before is None or improved:
+            best, weights = Best(position.phase, result.epoch, validation), copy_weights(self.loop.method)
+        else:
+            best, weights = before.best, before.best_weights
+        metrics = (*(before.metrics if before else ()), _metrics(result, validation))
+        facts = {"settings": self.settings, "position": asdict(position), "best": asdict(best)}
         assert self.loop.optimizer is not None
-        self.metrics.append(_metrics(result, validation))
-        self._state = snapshot(self.loop.method, self.loop.optimizer, self._facts())
+        self.kept = Kept(best, weights, snapshot(self.loop.method, self.loop.optimizer, facts), metrics)
         if due:
             log.info(self._line(result, validation, improved, steps))
         if result.last_of_phase or time.monotonic() > self._write_at:
             self._write()
 
-    def _improves(self, phase: int, validation: dict[str, Any] | None) -> bool:
-        if self.best is None or self.best.phase != phase or self.best.validation is None:
-            return True
-        return validation is not None and validation["median_error_km"] < self.best.validation["median_error_km"]
-
-    def _facts(self) -> dict[str, Any]:
-        assert self.best is not None
-        return {
-            "settings": self.settings,
-            "position": asdict(self.loop.position),
-            "epochs_done": len(self.metrics),
-            "best": asdict(self.best),
-        }
-
     def _write(self) -> None:
         """Put on disk what is not there yet; the next time not before ten times as long has passed."""
-        if self._state is None or self.best is None:
+        kept = self.kept
+        if kept is None or kept is self._written:
             return
         began = time.monotonic()
-        phases = self.loop.method.phases
-        best = {"phase": phases[self.best.phase], "epoch": self.best.epoch, "validation": self.best.validation}
-        at = self._state.facts["position"]
+        phases, at = self.loop.method.phases, kept.state.facts["position"]
+        best = {"phase": phases[kept.best.phase], "epoch": kept.best.epoch, "validation": kept.best.validation}
         last = {"phase": phases[at["phase"]], "epoch": at["epoch"]}
-        # An interrupt may fall between an epoch's metrics and its state: the state decides.
-        metrics = self.metrics[: self._state.facts["epochs_done"]]
-        self.folder.write(self._best_weights, best, self._state, last, metrics)
-        self._state = None
+        self.folder.write(kept.best_weights, best, kept.state, last, kept.metrics)
+        self._written = kept
         now = time.monotonic()
         self._write_at = now + max(_WRITE_EVERY_S, 10 * (now - began))
 
@@ -158,6 +152,12 @@ def format_seconds(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def _improves(best: Best, phase: int, validation: dict[str, Any] | None) -> bool:
+    if best.phase != phase or best.validation is None:
+        return True
+    return validation is not None and validation["median_error_km"] < best.validation["median_error_km"]
 
 
 def _within(shares: dict[str, float]) -> str:
