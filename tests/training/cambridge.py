@@ -37,7 +37,7 @@ def write_features(data: Path, folder: Path) -> tuple[Path, Path]:
     """Turn the arrays into two feature files: a place is a video, its headings are the frames."""
     paths = []
     for name in ("train", "val"):
-        arrays = np.load(data / f"{name}.npz", allow_pickle=False)
+        arrays = dict(np.load(data / f"{name}.npz", allow_pickle=False))  # read once, not at every access
         paths.append(folder / f"features_{name}.h5")
         spec = EncoderSpec(
             name=ENCODER, dim=512, weights="squeezenet-imagenet", weights_hash="published",
