@@ -80,9 +80,8 @@ def embedding(points: int, runs: int) -> None:
     print(f"location encoder, {points} points of a 100 m grid")
     for name, seconds in times.items():
         print(f"  {name:30s} {points / seconds:8.0f} points/s    {times['float32'] / seconds:5.2f} x float32")
-    print(
-        f"  cosine of both {float((exact * rounded).sum(1).mean()):.6f}; same answer for {float(same):.3f} of 500 queries"
-    )
+    cosine = float((exact * rounded).sum(1).mean())
+    print(f"  cosine of both {cosine:.6f}; same answer for {float(same):.3f} of 500 queries")
 
 
 def grid(points: int) -> np.ndarray:
