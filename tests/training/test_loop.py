@@ -118,6 +118,17 @@ def test_a_broken_loss_names_where(features: FeatureFile) -> None:
     assert ends == [1]
 
 
+def test_too_little_memory_names_what_helps(features: FeatureFile) -> None:
+    loop = make(features)
+
+    def full(*_: object) -> dict[str, Tensor]:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    loop.method.loss = full  # type: ignore[method-assign]
+    with pytest.raises(SettingError, match=r"batch of 4 in body.*--accumulate 2"):
+        next(loop.run())
+
+
 def test_validation_equals_a_search_by_hand(features: FeatureFile) -> None:
     loop = make(features)
     for _ in loop.run():

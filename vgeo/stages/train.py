@@ -78,10 +78,10 @@ def train(
     compute = compute or choose()
     seed_everything(options.seed)
     model = cls(chosen)
+    check_encoders([*files, *val_files], model.encoders, method)
     if not resume:
         load_released(model, method, weights)
     model.to(compute.device)
-    check_encoders([*files, *val_files], model.encoders, method)
     encoders = {name: files[0].encoders[name] for name in model.encoders}
     parts = split(files, val_files, val_fraction, options.seed)
     places = _gallery(gallery, parts, cls.gallery_kind)

@@ -140,7 +140,13 @@ class Loop:
         rate = 0.0
         for step in range(plan.steps):
             rate = learning_rate(recipe, at.epoch, at.step + step)
-            self._step(plan, step, phase, rate, generator, meter)
+            try:
+                self._step(plan, step, phase, rate, generator, meter)
+            except torch.OutOfMemoryError as error:
+                raise SettingError(
+                    f"{self.compute.device} has too little memory for a batch of {recipe.batch_clips} in {phase}; "
+                    f"cut it with --accumulate {2 * self.options.accumulate}, or make it smaller with --batch-size"
+                ) from error
             reading = meter.read(force=step == plan.steps - 1)
             if reading is not None:
                 loss = reading["total"]

@@ -47,7 +47,7 @@ class FeatureStore:
 
         Nothing here waits for the device: copies to CUDA start from pinned memory and overlap the step before.
         """
-        index = frame_BT.flatten().to(self.device, non_blocking=True)
+        index = self._send(frame_BT.flatten())
         features = {
             # `index_select` is five times as fast as `table[index]`.
             name: self._tables[name].index_select(0, index) if self.resident else self._gather(name, frame_BT)
@@ -55,17 +55,19 @@ class FeatureStore:
         }
         return Clips(
             features={name: rows.view(*frame_BT.shape, -1).float() for name, rows in features.items()},
-            mask_BT=mask_BT.to(self.device, non_blocking=True),
+            mask_BT=self._send(mask_BT),
             latlon_deg=self._latlon_deg.index_select(0, index).view(*frame_BT.shape, 2),
         )
 
+    def _send(self, tensor: Tensor) -> Tensor:
+        # PyTorch's host allocator reuses pinned memory only after its copy has ended.
+        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
+
     def _gather(self, name: str, frame_BT: Tensor) -> Tensor:
         rows = self.frames.row_N[frame_BT.numpy().ravel()]
-        pinned = self.device.type == "cuda"
-        # A fresh pinned buffer each time: PyTorch's host allocator reuses one only after its copy has ended.
-        out = torch.empty(len(rows), self._maps[name][0].shape[1], dtype=torch.float16, pin_memory=pinned)
+        out = torch.empty(len(rows), self._maps[name][0].shape[1], dtype=torch.float16)
         self._take(name, rows, out.numpy())
-        return out.to(self.device, non_blocking=True)
+        return self._send(out)
 
     def _take(self, name: str, rows: np.ndarray, out: np.ndarray) -> None:
         if len(self._maps[name]) == 1:
