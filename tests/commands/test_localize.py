@@ -1,5 +1,6 @@
 """`vgeo localize` as a user types it, on real clips and on made ones."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -11,9 +12,12 @@ import vgeo
 from vgeo.cli import run
 from vgeo.encoders.base import EncoderSpec
 from vgeo.errors import InputError
+from vgeo.formats.checkpoints import save_model
 from vgeo.formats.features import FeatureWriter
 from vgeo.formats.gallery import Gallery, write_gallery
 from vgeo.geo.sphere import distance_km
+from vgeo.methods.geoclip import GeoClip
+from vgeo.methods.settings import to_dict
 from vgeo.stages.batch import Batch
 from vgeo.stages.localize_files import _file_name
 
@@ -224,6 +228,11 @@ def test_a_walk_is_found_again_without_gps(here: Path, shared_dir: Path) -> None
     off_km = distance_km(track.latlon_deg[:, None], walkway[None]).min(1)
     assert len(track) == 3
     assert (off_km < 0.002).all()
+    assert run(["localize", "frames", "--method", "nearest", "--out", "own.csv"]) == 0
+    own, truth = vgeo.read_tracks(here / "own.csv"), vgeo.read_tracks(here / "frames" / "frames.jsonl")
+    assert [t.video_id for t in own] == [t.video_id for t in truth] and len(own) == 3
+    for a, b in zip(own, truth, strict=True):  # each frame finds itself
+        assert distance_km(a.latlon_deg, b.latlon_deg).max() < 1e-5
     karma = distance_km(track.latlon_deg[0], [33.12538, -117.33107])
     assert karma > 0.3  # so that the check above can fail
 
@@ -251,3 +260,22 @@ def test_batch_from_python(chain: Path) -> None:
         assert len(list(vgeo.localize(["features.h5"], "nearest", batch=batch))) == 3
     assert [outcome.status for outcome in batch.outcomes] == ["done"] * 3
     assert batch.outcomes[0].frames == 4
+
+
+def test_the_model_trained_here_comes_first(chain: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    method = GeoClip(dataclasses.replace(GeoClip.debug_config(), encoder="gist", feature_dim=8))
+    save_model(
+        chain / "models" / "geoclip",
+        method="geoclip",
+        config=to_dict(method.config),
+        encoders={"gist": GIST},
+        state=method.state_dict(),
+        write_more=lambda folder: write_gallery(folder / "gallery.h5", Gallery(latlon_deg=np.array([[7.0, 8.0]]))),
+    )
+    (chain / "gallery.h5").unlink()
+    capfd.readouterr()
+    assert run(["localize", "--format", "csv"]) == 0
+    captured = capfd.readouterr()
+    assert captured.out.count(",7.0000000,8.0000000,1.0,0.0,") == 12
+    assert "model models/geoclip, which was trained here" in captured.err
+    assert "gallery models/geoclip/gallery.h5, 1 places" in captured.err
