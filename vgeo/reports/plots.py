@@ -106,10 +106,11 @@ def _draw_panel(
         if len(ground) and (np.abs(ground) < 20 * (high - low).max()).all():
             panel.plot(*ground.T, color=REFERENCE, lw=4, solid_capstyle="round", zorder=1, label="training drives")
     for (said, truth), guess in zip(members, guesses, strict=True):
+        inside = ((guess >= low) & (guess <= high)).all(axis=1)
         has = ~np.isnan(truth[:, 0])
         true = _metres(truth, centre_deg)
-        for start, end in zip(true[has], guess[has], strict=True):
-            panel.plot(*np.stack([start, end]).T, color=ERROR, lw=0.7, alpha=0.55, zorder=2, label="error")
+        for start, end in zip(true[has & inside], guess[has & inside], strict=True):
+            panel.plot(*np.stack([start, end]).T, color=ERROR, lw=0.8, alpha=0.7, zorder=2, label="error")
         panel.plot(*true[has].T, color=TRUTH, lw=2.2, zorder=3, label="true track")
         panel.scatter(
             guess[:, 0],
@@ -122,7 +123,7 @@ def _draw_panel(
             label="predicted frame",
         )
     panel.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal", xticks=[], yticks=[])
-    outside = sum(int(((guess < low) | (guess > high)).any(axis=1).sum()) for guess in guesses)
+    outside = sum(int((~((guess >= low) & (guess <= high)).all(axis=1)).sum()) for guess in guesses)
     errors = np.concatenate([_errors_km(said, truth) for said, truth in members])
     text = f"median error {distance_text(float(np.median(errors)))}" if len(errors) else ""
     if outside:
@@ -146,7 +147,7 @@ def _frame(known: Sequence[Floats], guesses: Sequence[Floats]) -> tuple[Floats, 
         points = np.concatenate(guesses)
         points = np.clip(points, *np.quantile(points, (0.05, 0.95), axis=0))
     low, high = points.min(axis=0), points.max(axis=0)
-    half = max(float((high - low).max()) * 0.68, 60.0)
+    half = max(float((high - low).max()) * 0.72, 80.0)
     centre = (low + high) / 2
     return centre - half, centre + half
 

@@ -31,6 +31,7 @@ Runner = Callable[[Sequence[str]], int]  # runs the words after "vgeo" and retur
 
 CITIES = 4
 RADIUS_M = 170.0  # small enough for the training drives to cover most streets
+RATE_HZ = 8.0
 STATE = "demo.json"
 MADE = ("clips", "frames", "features.h5", "features.h5.parts", "gallery.h5", "models", "tracks.geojson")
 PICTURES = ("tracks.png", "map.html")
@@ -43,7 +44,7 @@ class DemoSettings:
     seed: int = 0
     clips: int = 36
     seconds: float = 25.0
-    epochs: int = 30
+    epochs: int = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +59,15 @@ class Step:
 def steps(settings: DemoSettings) -> list[Step]:
     """The commands in order. Settings of the method are chosen for places tens of metres apart."""
     method = (
-        *("init=scratch", "sigmas=256,2048,8192,32768", "soft_targets_m=15"),
-        *("image_width=1024", "location_width=256", "location_depth=1"),
-        *("batch_frames=512", "learning_rate=1e-3", "decay_per_epoch=0.97", "warmup_steps=20"),
+        *("init=scratch", "sigmas=512,4096,32768", "soft_targets_m=15"),
+        *("image_width=512", "location_width=256", "location_depth=1"),
+        *("batch_frames=512", "learning_rate=1e-3", "decay_per_epoch=0.97", "warmup_steps=10"),
     )
     chosen = tuple(word for pair in method for word in ("--set", pair))
-    grid = ("--spacing-km", "0.01", "--margin-km", "0.03")
     return [
         Step(("-q", "extract-frames", "clips/train", "--rate-hz", "2"), "frames"),
         Step(("-q", "precompute-features", "--encoder", "gist"), "features.h5"),
-        Step(("build-gallery", "grid", *grid), "gallery.h5", ("--overwrite",)),
+        Step(("build-gallery", "points", "features.h5", "--thin-m", "5"), "gallery.h5", ("--overwrite",)),
         Step(
             ("train", "--method", "geoclip", "--val-fraction", "0", "--epochs", str(settings.epochs), *chosen),
             "models/geoclip",
@@ -187,6 +187,7 @@ def _make_world(folder: Path, settings: DemoSettings, say: Callable[[str], None]
         world,
         settings.clips,
         settings.seconds,
+        rate_hz=RATE_HZ,
         radius_m=RADIUS_M,
         workers=min(len(os.sched_getaffinity(0)), 8),
         progress=progress,
