@@ -6,12 +6,15 @@ grid, after local contrast normalisation). The sizes here are smaller than their
 hundred numbers; texton and line features are left out. Histogram and energies enter by their square roots (Hellinger),
 which makes the cosine a fair comparison of counts. The three blocks weigh the same.
 
-Always computed on the CPU in float32, where it is deterministic: 200 frames a second and more on one core.
+Always computed on one core of the CPU in float32: the same numbers everywhere, 200 frames a second and more, and the
+other cores are left to decoding, which is slower.
 
 Shapes: B frames, C Lab channels, S working size, F filters, K grid cells a side.
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -55,11 +58,15 @@ class Gist(Encoder):
     @torch.inference_mode()
     def __call__(self, frames_BHWC: Tensor) -> Tensor:
         """Describe RGB frames, uint8: [B, H, W, 3] -> [B, 624] float32."""
+        with _one_thread():
+            return self._describe(frames_BHWC).to(self._device)
+
+    def _describe(self, frames_BHWC: Tensor) -> Tensor:
         small_BCSS = resize(frames_BHWC.cpu().permute(0, 3, 1, 2), (SIZE, SIZE), "bilinear").float() / 255
         lab_BCSS = _lab(small_BCSS)
         blocks = (self._tiny(lab_BCSS), self._histogram(lab_BCSS), self._energies(lab_BCSS[:, 0]))
         unit = [functional.normalize(block.flatten(1), dim=1) for block in blocks]
-        return functional.normalize(torch.cat(unit, dim=1), dim=1).to(self._device)
+        return functional.normalize(torch.cat(unit, dim=1), dim=1)
 
     def _tiny(self, lab_BCSS: Tensor) -> Tensor:
         """Lab image without its mean: what is brighter or bluer than the rest, not how bright the day is."""
@@ -91,6 +98,16 @@ def load(variant: str, compute: "Compute", *, weights: str | None, settings: dic
     if variant or weights or settings:
         raise UsageError("gist has no variants, weights or settings; use plain '--encoder gist'")
     return Gist(compute.device)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _lab(rgb_BCSS: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ from vgeo.video.sampling import Sampling
 
 log = logging.getLogger(__name__)
 
-BATCH_BYTES = 128 * 2**20  # of decoded frames: 46 of 720p, 5 of 4K
+BATCH_BYTES = 64 * 2**20  # of decoded frames: 24 of 720p, 10 of 1080p, 2 of 4K
 BATCHES_AHEAD = 2
 POLL_S = 0.1
 
