@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from clipmaker import make_video, read_number
 
-from vgeo.errors import FormatError, InputError
+from vgeo.errors import FormatError, InputError, VgeoError
 from vgeo.video import decode, reader
 from vgeo.video.decode import Video, probe
 from vgeo.video.pixels import Converter, Shape
@@ -177,6 +177,26 @@ def test_other_files_are_refused(content: bytes, words: str, tmp_path: Path) -> 
     with pytest.raises(FormatError, match=words) as caught:
         probe(path)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["plain.mp4", "plain.ts", "plain.mkv", "h264.avi"])
+def test_damage_anywhere_is_an_error_of_the_file_or_none(name: str, barcode_video: Maker, tmp_path: Path) -> None:
+    rng = np.random.default_rng(11)
+    whole = np.frombuffer(barcode_video(name).read_bytes(), np.uint8)
+    path = tmp_path / name
+    for near in (*[2000] * 12, *[len(whole)] * 6):
+        data = whole.copy()
+        places = rng.integers(0, min(near, len(data)), 12)
+        data[-places - 1 if name == "plain.mp4" else places] = rng.integers(0, 256, 12)
+        path.write_bytes(data.tobytes())
+        try:
+            video = Video(path)
+        except VgeoError as error:
+            assert str(path) in str(error)
+            continue
+        rows = Sampling(rate_hz=4).rows(video.table.time_s, video.table.duration_s).tolist()
+        got = list(video.images(rows, Shape(32)))
+        assert len(got) + video.tally.lost_frames == len(rows)
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:

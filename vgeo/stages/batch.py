@@ -70,19 +70,18 @@ class Batch:
         try:
             yield item
         except VgeoError as error:
-            self._fail(name, item, str(error), error.exit_code)
+            self._add(name, item, "failed", str(error), error.exit_code)
             if self._fail_fast or isinstance(error, _FATAL):
                 raise
+            log.error("%s", error)
         except OSError as error:
-            self._fail(name, item, f"{error.filename or name}: {(error.strerror or str(error)).lower()}", IO_ERROR)
+            message = f"{error.filename or name}: {(error.strerror or str(error)).lower()}"
+            self._add(name, item, "failed", message, IO_ERROR)
             if self._fail_fast:
                 raise
+            log.error("%s", message)
         else:
             self._add(name, item, "skipped" if item.skipped else "done", item.message, 0)
-
-    def _fail(self, name: str, item: Item, message: str, exit_code: int) -> None:
-        log.error("%s", message)
-        self._add(name, item, "failed", message, exit_code)
 
     def _add(self, name: str, item: Item, status: str, message: str, exit_code: int) -> None:
         outcome = Outcome(

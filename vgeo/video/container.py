@@ -81,7 +81,7 @@ def read_packets(container: InputContainer, stream: Any) -> Iterator[av.Packet]:
             return
         except av.EOFError:
             return
-        except (av.FFmpegError, OSError):
+        except (av.FFmpegError, OSError, IndexError):  # the last: a damaged file seems to have one more stream
             errors += 1
 
 

@@ -67,6 +67,8 @@ class Video:
         elif not self._key_frames_serve(table):
             log.debug("%s: its key frames do not show a whole picture at once, decoding from the beginning", path)
             table = replace(table, keys=table.keys[:1])
+        if len(table) == 0:
+            raise FormatError(f"{path}: no frame of its video can be decoded ({self.packets} packets)")
         self.table = table
         # The container's time of the first frame shown, which is the clip's time 0.
         self.first_frame_s = float(table.pts[0] * table.time_base)
