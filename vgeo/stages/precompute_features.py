@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from vgeo.formats.features import FeatureWriter
 from vgeo.formats.frame_folder import fingerprint
 from vgeo.formats.frames import read_frames
 from vgeo.logs import SILENT, Progress
-from vgeo.records import Outcome, format_utc
+from vgeo.records import FrameRecord, Outcome, format_utc
 from vgeo.stages.batch import Batch, Item
 from vgeo.stages.encode import (
     ClipFeatures,
@@ -104,7 +105,7 @@ def _work(
     batch: Batch,
     progress: Progress,
 ) -> None:
-    made_from = {clip.video_id: _fingerprint(clip, viewing.source) for clip in clips}
+    made_from = _fingerprints(clips, viewing.source)
     todo = [clip for clip in clips if writer.made_from.get(clip.video_id) != made_from[clip.video_id]]
     streams = streams_ahead(todo, viewing, workers)
     try:
@@ -174,10 +175,17 @@ def _describe_decoder(decoder: str) -> str:
     return f"{decoder} {av.__version__}, FFmpeg {av.ffmpeg_version_info}"
 
 
-def _fingerprint(clip: Clip, source: TrackSource) -> str:
-    """Digest of the files that a clip's features and positions come from, and of how positions are joined."""
+def _fingerprints(clips: Sequence[Clip], source: TrackSource) -> dict[str, str]:
+    """By video, a digest of the files that its features and positions come from, and of how positions are joined."""
+    lines: dict[tuple[Path, str], list[FrameRecord]] = defaultdict(list)
+    for path in {clip.path for clip in clips if clip.kind == "frames"}:
+        for record in read_frames(path):
+            lines[path, record.video_id].append(record)
+    return {clip.video_id: _fingerprint(clip, source, lines[clip.path, clip.video_id]) for clip in clips}
+
+
+def _fingerprint(clip: Clip, source: TrackSource, records: Sequence[FrameRecord]) -> str:
     if clip.kind == "frames":
-        records = [record for record in read_frames(clip.path) if record.video_id == clip.video_id]
         facts: object = [repr(records), fingerprint(clip.path.parent / record.path for record in records)]
     else:
         pictures = sorted(clip.path.iterdir()) if clip.path.is_dir() else [clip.path]
