@@ -70,10 +70,7 @@ def register(application: typer.Typer) -> None:
     """Add every subcommand; each module imports only typer and the standard library."""
     for panel, names in COMMANDS.items():
         for name in names:
-            try:
-                module = importlib.import_module(f"vgeo.commands.{name.replace('-', '_')}")
-            except ModuleNotFoundError:
-                continue
+            module = importlib.import_module(f"vgeo.commands.{name.replace('-', '_')}")
             function = getattr(module, name.replace("-", "_"))
             application.command(
                 name, help=reflow(function.__doc__), epilog=f"Example: {module.EXAMPLE}", rich_help_panel=panel
@@ -115,7 +112,8 @@ def run(args: Sequence[str]) -> int:  # noqa: PLR0911  # one return for each way
     except VgeoError as error:
         return _fail(str(error), error.exit_code, error, args)
     except (KeyboardInterrupt, typer.Abort):
-        return _fail("interrupted; run the same command again to go on", errors.INTERRUPTED)
+        again = "add --resume to" if "train" in args else "run the same command again to"
+        return _fail(f"interrupted; what was finished is kept, {again} go on", errors.INTERRUPTED)
     except BrokenPipeError:
         _silence_stdout()
         return errors.BROKEN_PIPE

