@@ -7,6 +7,7 @@ are written beside the target, flushed to disk and renamed, so a kill leaves eit
 import errno
 import json
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from typing import IO, Any, cast
 from vgeo.errors import DiskError, FormatError, InputError, OutputError
 
 STDIO = "-"
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def is_stdio(path: str | os.PathLike[str]) -> bool:
@@ -68,8 +70,12 @@ def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> None:
 
 def make_folder(path: str | os.PathLike[str]) -> Path:
     """Create a folder and its parents. Raises OutputError."""
+    if is_stdio(path):
+        raise OutputError("-: stdout cannot hold a folder; name one with --out")
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise OutputError(f"{path}: is a file; name a folder") from error
     except OSError as error:
         raise OutputError(f"{path}: cannot be created ({error.strerror})") from error
     return Path(path)
@@ -116,8 +122,13 @@ def write_output(path: str | os.PathLike[str], data: bytes | str) -> None:
 
 
 def dump_json(value: Any, indent: int | None = None) -> str:
-    """JSON text ending in a newline; NaN and infinity are errors, never output."""
-    return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False) + "\n"
+    """JSON text ending in a newline; NaN and infinity are errors, never output.
+
+    A file name may hold bytes that are no text, which Python keeps as surrogates and JSON cannot hold: they become
+    replacement characters.
+    """
+    text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False) + "\n"
+    return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def parse_json(text: str, where: str | os.PathLike[str]) -> Any:
@@ -133,7 +144,7 @@ def parse_json(text: str, where: str | os.PathLike[str]) -> Any:
     except RecursionError as error:
         raise FormatError(f"{where}: nested too deeply to be data of this kind") from error
     except ValueError as error:  # an integer of more digits than Python reads
-        raise FormatError(f"{where}: holds a number that is too long") from error
+        raise FormatError(f"{where}: not JSON that can be read (a number of too many digits)") from error
 
 
 def _umask() -> int:
