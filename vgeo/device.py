@@ -49,6 +49,8 @@ def choose(device: str = "auto", precision: str = "auto") -> Compute:
         chosen = torch.device(device)
     except RuntimeError as error:
         raise SettingError(f"--device {device}: not a device name; use auto, cpu, cuda or cuda:N") from error
+    if chosen.type not in ("cpu", "cuda", "mps") or (chosen.type == "mps" and not torch.backends.mps.is_available()):
+        raise SettingError(f"--device {device}: no such device here; use auto, cpu, cuda or cuda:N")
     if chosen.type == "cuda" and (not torch.cuda.is_available() or (chosen.index or 0) >= torch.cuda.device_count()):
         raise SettingError(f"--device {device}: {torch.cuda.device_count()} CUDA devices here; use --device cpu")
     if precision not in ("auto", "fp32", "bf16"):

@@ -1,5 +1,6 @@
 """Runs: what lies in the folder, which model is the best, and going on after a stop as if there had been none."""
 
+import errno
 import json
 import math
 import os
@@ -14,8 +15,8 @@ import torch
 import worlds
 from safetensors.torch import load_file
 
-from vgeo.errors import BusyError, FormatError, InputError, OutputError, SettingError
-from vgeo.formats.checkpoints import read_model
+from vgeo.errors import BusyError, DiskError, FormatError, InputError, OutputError, SettingError
+from vgeo.formats.checkpoints import atomic_folder, read_model
 from vgeo.formats.gallery import read_gallery
 from vgeo.stages.models import load_model
 from vgeo.stages.train import TrainResult, train
@@ -103,10 +104,14 @@ def test_a_resumed_run_is_byte_equal_to_a_straight_one(features: Path, tmp_path:
     assert strip == [{**line, "seconds": 0} for line in lines(halves)]
 
 
-def test_resuming_a_finished_run_changes_nothing(features: Path, tmp_path: Path) -> None:
+def test_resuming_a_finished_run_changes_nothing(
+    features: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     first = go(features, tmp_path / "m")
     before = (tmp_path / "m" / STATE).read_bytes()
+    caplog.set_level("INFO", "vgeo")
     assert go(features, tmp_path / "m", resume=True) == first
+    assert "all 4 epochs were trained already" in caplog.text
     assert (tmp_path / "m" / STATE).read_bytes() == before
 
 
@@ -157,9 +162,17 @@ def test_existing_folders_are_not_replaced_unasked(features: Path, tmp_path: Pat
 
 
 def test_two_processes_do_not_fill_one_folder(tmp_path: Path) -> None:
-    (tmp_path / ".m.abc.partial").mkdir()
+    with pytest.raises(KeyError), atomic_folder(tmp_path / "m") as unfinished:
+        left = unfinished.with_name(unfinished.name[:-9] + "x.partial")
+        left.mkdir()
+        raise KeyError
+    others = [tmp_path / name for name in (".m.v2.abcdefgh.partial", ".m.abcdefgh.txt", ".n.abcdefgh.partial")]
+    for other in others:
+        other.mkdir()
     with locked(tmp_path / "m"):
-        assert not (tmp_path / ".m.abc.partial").exists(), "what a killed run left is swept away"
+        assert not left.exists(), "what a killed run left is swept away"
+        for other in others:
+            other.rmdir()  # another run's stays
         with pytest.raises(BusyError, match="another process"), locked(tmp_path / "m"):
             pass
         with locked(tmp_path / "other"):
@@ -175,6 +188,52 @@ def test_a_broken_loss_keeps_the_last_finished_epoch(features: Path, tmp_path: P
         go(features, tmp_path / "m", "learning_rate=1e38", options=Options(seed=5, epochs=9))
     if (tmp_path / "m").exists():
         assert len(lines(tmp_path / "m")) == read_state(tmp_path / "m" / STATE).facts["position"]["epoch"]
+
+
+def test_weights_spoilt_by_an_epochs_last_step_are_not_kept(features: Path, tmp_path: Path) -> None:
+    """One step an epoch: the loss is fine, and what the step makes of the weights is not."""
+    with pytest.raises(SettingError, match="not finite at epoch 1, step 1"):
+        go(features, tmp_path / "m", "learning_rate=1e39", "batch_frames=1000", "warmup_steps=0")
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_link_to_a_folder_stays_one(features: Path, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "m").symlink_to("disk")
+    for overwrite in (False, True):
+        go(features, tmp_path / "m", options=Options(seed=5, epochs=1), overwrite=overwrite)
+        assert (tmp_path / "m").is_symlink()
+        assert (tmp_path / "disk" / STATE).is_file()
+        assert {path.name for path in tmp_path.iterdir()} == {"disk", "m"}
+
+
+def test_folders_that_cannot_be_exchanged_are_refused_at_once(
+    features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in (".", str(tmp_path), "../" + tmp_path.name):
+        with pytest.raises(OutputError, match="is the folder you are in"):
+            go(features, Path(name))
+    with pytest.raises(OutputError, match="is a mount point"):
+        check_folder(Path("/proc"), True, False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_said_of_the_folder_and_not_of_its_parts(
+    features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go(features, tmp_path / "m", options=Options(seed=5, epochs=1))
+    before = {path: path.read_bytes() for path in (tmp_path / "m").rglob("*") if path.is_file()}
+
+    def full(path: Path, state: object) -> None:
+        raise DiskError(f"{path}: not written") from OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("vgeo.training.folder.write_state", full)
+    with pytest.raises(DiskError, match=r"/m: not written \(No space left on device\); make room.*--resume") as caught:
+        go(features, tmp_path / "m", resume=True)
+    assert ".partial" not in str(caught.value)
+    assert {path: path.read_bytes() for path in (tmp_path / "m").rglob("*") if path.is_file()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
 
 def test_interrupt_keeps_the_finished_epochs(

@@ -32,7 +32,9 @@ Device = Annotated[
 Precision = Annotated[
     str, typer.Option("--precision", help="auto (bf16 where it is fast), fp32 or bf16.", rich_help_panel=RUN)
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.", rich_help_panel=RUN)]
+Seed = Annotated[
+    int, typer.Option("--seed", min=0, max=2**63 - 1, help="Seed of everything random.", rich_help_panel=RUN)
+]
 Offline = Annotated[
     bool, typer.Option("--offline", help="Never touch the network: local files and caches only.", rich_help_panel=RUN)
 ]

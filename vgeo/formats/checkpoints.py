@@ -11,6 +11,7 @@ import io
 import json
 import os
 import pickle
+import re
 import shutil
 import sys
 import tempfile
@@ -32,6 +33,7 @@ from vgeo.formats.streams import dump_json, make_folder, parse_json, read_text
 FORMAT = "vgeo-model"
 VERSION = 1
 WEIGHTS, CONFIG, CARD, GALLERY = "model.safetensors", "config.json", "README.md", "gallery.h5"
+_SUFFIX = ".partial"
 _MAX_CONFIG_BYTES = 2**22
 _MAX_INFLATION = 1.1  # torch stores tensors uncompressed; a .pth whose members claim much more than its size is a trap
 
@@ -188,7 +190,7 @@ def atomic_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
     target = Path(folder)
     make_folder(target.parent)
     try:
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{target.name[:80]}.", suffix=".partial", dir=target.parent))
+        unfinished = Path(tempfile.mkdtemp(prefix=_prefix(target.name), suffix=_SUFFIX, dir=target.parent))
         unfinished.chmod(0o755)
     except OSError as error:
         raise OutputError(f"{target}: cannot be created ({error.strerror})") from error
@@ -204,6 +206,15 @@ def atomic_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
         raise OutputError(f"{target}: cannot be written ({error.strerror or error})") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def is_unfinished(name: str, folder: str) -> bool:
+    """Whether a folder of this name is what a killed `atomic_folder` left of `folder`; not so of `folder.v2`."""
+    return re.fullmatch(re.escape(_prefix(folder)) + r"[a-z0-9_]{8}" + re.escape(_SUFFIX), name) is not None
+
+
+def _prefix(folder: str) -> str:
+    return f".{folder[:80]}."
 
 
 def _exchange(new: Path, old: Path) -> None:

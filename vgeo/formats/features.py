@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vgeo.encoders.base import EncoderSpec
-from vgeo.errors import FormatError, OutputError, SettingError, UsageError
+from vgeo.errors import FormatError, InputError, OutputError, SettingError, UsageError
 from vgeo.formats import safe_h5, streams
 from vgeo.formats._feature_layout import FEATURE_DTYPE, Features, NewVideo, OldVideo, Piece, layout, to_half
 from vgeo.formats._feature_parts import Part, PartsFolder
@@ -54,6 +54,8 @@ class FeatureFile:
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> "FeatureFile":
         """Open and check a feature file. Raises InputError or FormatError."""
+        if not streams.is_stdio(path) and not Path(path).exists():
+            raise InputError(f"{path}: no such file; make it with 'vgeo precompute-features'")
         with safe_h5.open_h5(path) as file:
             attributes = safe_h5.read_attributes(file)
             if attributes.get("format") != FORMAT:

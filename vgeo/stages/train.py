@@ -71,11 +71,15 @@ def train(
     cls = methods.get(method)
     if not cls.phases:
         raise UsageError(f"{method} has nothing to train; use it right away: vgeo localize CLIP --model {method}")
-    folder = out or Path("models") / method
+    if val and val_fraction is not None:
+        raise UsageError("--val names what is held out, --val-fraction draws it: give one of them")
+    folder = _target(out or Path("models") / method)
     check_folder(folder, overwrite, resume)
     files, val_files = ([FeatureFile.open(path) for path in paths] for paths in (features, val))
     chosen = _settings(cls, given(cls.Config, config, settings), files[0])
     compute = compute or choose()
+    if compute.device.type == "mps":
+        raise SettingError("training computes distances in float64, which mps does not have; use --device cpu")
     seed_everything(options.seed)
     model = cls(chosen)
     check_encoders([*files, *val_files], model.encoders, method)
@@ -103,6 +107,11 @@ def train(
         _announce(method, model, chosen, parts, places)
         run.train()
     return _result(run, folder)
+
+
+def _target(folder: Path) -> Path:
+    """The folder itself where the name is a link to one: what is exchanged for a new one must not be the link."""
+    return folder.resolve() if folder.is_symlink() or not folder.name else folder
 
 
 def _settings(cls: type[Method], values: dict[str, Any], file: FeatureFile) -> Any:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vgeo.errors import BusyError, FormatError, InputError, OutputError
-from vgeo.formats.checkpoints import CARD, CONFIG, GALLERY, WEIGHTS
+from vgeo.errors import BusyError, DiskError, FormatError, InputError, OutputError
+from vgeo.formats.checkpoints import CARD, CONFIG, GALLERY, WEIGHTS, is_unfinished
 from vgeo.formats.gallery import Gallery, write_gallery
 from vgeo.formats.streams import atomic_write, dump_json, make_folder, parse_json, read_text
 from vgeo.training.state import State, Weights, read_state, write_state
@@ -60,7 +60,11 @@ class RunFolder:
             with atomic_write(unfinished / METRICS) as file:
                 file.write("".join(map(dump_json, metrics)).encode())
 
-        self.save(self.path, best, about_best, more)
+        try:
+            self.save(self.path, best, about_best, more)
+        except DiskError as error:  # it may name a file of the unfinished folder, which is gone
+            reason = getattr(error.__cause__, "strerror", None) or error
+            raise DiskError(f"{self.path}: not written ({reason}); make room, then run again with --resume") from error
         self._gallery_is_there = True
 
     def _put_gallery(self, folder: Path) -> None:
@@ -78,13 +82,18 @@ def check_folder(path: Path, overwrite: bool, resume: bool) -> None:
     """Raise OutputError when there is something that may not be replaced, InputError when nothing to resume."""
     if path.exists() and not path.is_dir():
         raise OutputError(f"{path}: is a file; give a folder with --out")
+    # The whole folder is exchanged for a new one, which cannot be done to these.
+    if path.is_dir() and path.samefile("."):
+        raise OutputError(f"{path}: is the folder you are in; give one inside it with --out, such as models/geoclip")
+    if path.is_mount():
+        raise OutputError(f"{path}: is a mount point; give a folder inside it with --out, such as {path / 'model'}")
     if resume:
         if not (path / STATE).is_file():
             raise InputError(f"{path}: nothing to resume, no epoch was finished there; run without --resume")
         return
     content = sorted(item.name for item in path.iterdir()) if path.is_dir() else []
     if foreign := [name for name in content if name not in _OURS]:
-        # The whole folder is replaced, so nobody else's file may lie in it.
+        # Nobody else's file may go with it.
         raise OutputError(f"{path}: holds {foreign[0]}, which is no part of a model; give another folder with --out")
     if content and not overwrite:
         hint = "--resume to go on, " if (path / STATE).is_file() else ""
@@ -98,8 +107,9 @@ def locked(path: Path) -> Iterator[None]:
     lock = path.parent / f".{path.name}.lock"
     handle = _lock(lock, path)
     try:
-        for leftover in path.parent.glob(f".{path.name}.*.partial"):
-            shutil.rmtree(leftover, ignore_errors=True)
+        for item in path.parent.iterdir():
+            if is_unfinished(item.name, path.name):
+                shutil.rmtree(item, ignore_errors=True)
         yield
     finally:
         lock.unlink(missing_ok=True)

@@ -154,6 +154,8 @@ class Loop:
                     raise self._diverged(phase, at.epoch + 1, meter.first_bad())
                 self.curve.add(loss)
             self.progress.advance(1, self.curve.note())
+        if not self._finite():
+            raise self._diverged(phase, at.epoch + 1, plan.steps)
         self.position = Position(at.phase, at.epoch + 1, at.step + plan.steps)
         return EpochResult(
             phase=phase,
@@ -193,6 +195,11 @@ class Loop:
             meter.add(losses, share)
         meter.step()
         self.optimizer.step()
+
+    def _finite(self) -> bool:
+        """Whether all weights are: a last step can spoil them after a loss that was fine."""
+        with torch.no_grad():
+            return bool(torch.stack([p.isfinite().all() for p in self.method.parameters()]).all())
 
     def _diverged(self, phase: str, epoch: int, step: int) -> SettingError:
         precision = " or --precision fp32" if self.compute.mixed else ""

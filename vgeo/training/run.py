@@ -75,6 +75,8 @@ class Run:
     def train(self) -> None:
         """Train to the end, keeping every finished epoch: now and then, and when interrupted or failing."""
         steps = self.loop.total_steps()
+        if self.kept and not steps:
+            log.info("all %d epochs were trained already; more with --epochs", len(self.kept.metrics))
         self.loop.progress.start("training", steps, "steps")
         self._began = time.monotonic()
         self._write_at = self._began + _WRITE_EVERY_S
@@ -140,8 +142,14 @@ class Run:
 
 
 def format_km(km: float) -> str:
-    """A distance for people: metres below one kilometre."""
-    return f"{1000 * km:.3g} m" if km < 1 else f"{km:.3g} km"
+    """A distance for people: metres below one kilometre.
+
+    >>> format_km(0.0287), format_km(1.5), format_km(9551.2)
+    ('28.7 m', '1.5 km', '9,551 km')
+    """
+    if km < 1:
+        return f"{1000 * km:.3g} m"
+    return f"{km:.3g} km" if km < 1000 else f"{km:,.0f} km"
 
 
 def format_seconds(seconds: float) -> str:
