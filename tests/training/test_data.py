@@ -1,6 +1,7 @@
 """Splits and the store: every frame with a position, once, on the right side, with the right features."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -112,6 +113,17 @@ def test_batches_hold_the_frames_asked_for(tmp_path: Path, resident: bool) -> No
     assert clips.features["gist"].dtype == torch.float32
     assert clips.latlon_deg is not None
     assert np.array_equal(clips.latlon_deg.numpy(), places[rows])
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_features_that_are_not_finite_are_named(tmp_path: Path, resident: bool) -> None:
+    file = worlds.write_features(tmp_path / "f.h5", {"a": 4, "b": 6})
+    table = np.array(file.features("gist"))
+    table[7, 3] = np.inf
+    damaged = SimpleNamespace(latlon_deg=file.latlon_deg, features=lambda name: table)
+    with pytest.raises(FormatError, match=r"^b: its gist features are not finite \(frame 3\)"):
+        store = FeatureStore([damaged], positioned([file]), ["gist"], CPU, resident)  # type: ignore[list-item]
+        store.batch(torch.tensor([[2, 7]]), torch.ones(1, 2, dtype=torch.bool))
 
 
 def test_small_data_lies_on_the_device(tmp_path: Path) -> None:

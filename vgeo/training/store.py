@@ -64,9 +64,10 @@ class FeatureStore:
         return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
 
     def _gather(self, name: str, frame_BT: Tensor) -> Tensor:
-        rows = self.frames.row_N[frame_BT.numpy().ravel()]
-        out = torch.empty(len(rows), self._maps[name][0].shape[1], dtype=torch.float16)
-        self._take(name, rows, out.numpy())
+        frames = frame_BT.numpy().ravel()
+        out = torch.empty(len(frames), self._maps[name][0].shape[1], dtype=torch.float16)
+        self._take(name, self.frames.row_N[frames], out.numpy())
+        self._check(name, out.numpy(), frames)
         return self._send(out)
 
     def _take(self, name: str, rows: np.ndarray, out: np.ndarray) -> None:
@@ -84,15 +85,20 @@ class FeatureStore:
             rows = self.frames.row_N[start : start + _CHUNK_ROWS]
             chunk = np.empty((len(rows), width), np.float16)
             self._take(name, rows, chunk)
-            if not np.isfinite(chunk).all():
-                bad = start + int(np.flatnonzero(~np.isfinite(chunk).all(axis=1))[0])
-                clip = int(np.searchsorted(self.frames.clip_first, bad, side="right")) - 1
-                raise FormatError(
-                    f"{self.frames.video_ids[clip]}: its {name} features are not finite (frame "
-                    f"{bad - int(self.frames.clip_first[clip])}); compute them again with precompute-features"
-                )
+            self._check(name, chunk, np.arange(start, start + len(rows)))
             table[start : start + len(rows)] = torch.from_numpy(chunk)
         return table
+
+    def _check(self, name: str, features: np.ndarray, frames: np.ndarray) -> None:
+        """Raise FormatError where the features of some frames are not finite."""
+        fine = np.isfinite(features).all(axis=1)
+        if not fine.all():
+            bad = int(frames[np.argmin(fine)])
+            clip = int(np.searchsorted(self.frames.clip_first, bad, side="right")) - 1
+            raise FormatError(
+                f"{self.frames.video_ids[clip]}: its {name} features are not finite (frame "
+                f"{bad - int(self.frames.clip_first[clip])}); compute them again with precompute-features"
+            )
 
 
 def _free_bytes(device: torch.device) -> int:
