@@ -22,6 +22,10 @@ class Clips:
     mask_BT: Tensor  # bool, True where there is a frame
     latlon_deg: Tensor | None = None  # [B, T, 2] float64; given in training
 
+    def frames(self, values_BT: Tensor) -> Tensor:
+        """The true frames' rows: [B, T, ...] -> [N, ...]. Single frames are all true: then no device is waited for."""
+        return values_BT[:, 0] if self.mask_BT.shape[1] == 1 else values_BT[self.mask_BT]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:

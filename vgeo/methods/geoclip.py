@@ -138,8 +138,8 @@ class GeoClip(Method):
         """Cross-entropy of each frame over the positions of the batch, and of the queue where there is one."""
         if clips.latlon_deg is None:
             raise ValueError("training needs positions")
-        queries_NE = self.queries(clips)[clips.mask_BT]
-        latlon_N2 = clips.latlon_deg[clips.mask_BT]
+        queries_NE = clips.frames(self.queries(clips))
+        latlon_N2 = clips.frames(clips.latlon_deg)
         candidates_C2 = torch.cat([latlon_N2, self._queued()])
         noisy_C2 = self._noised(candidates_C2, len(latlon_N2), generator)
         keys_CE = F.normalize(self.location(noisy_C2), dim=-1)
