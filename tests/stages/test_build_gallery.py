@@ -1,6 +1,7 @@
 """Galleries from every kind of input."""
 
 import gzip
+import io
 import json
 import math
 from pathlib import Path
@@ -53,6 +54,11 @@ def features(path: Path, clips: dict[str, np.ndarray], labels: dict[str, dict[st
 @pytest.fixture
 def clips() -> dict[str, np.ndarray]:
     return {"lund": walk(LUND, 40), "paris": walk(PARIS, 30, 1), "fiji": walk(FIJI, 20, 2)}
+
+
+def send(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    """Put data on stdin."""
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
 
 
 def covers(gallery_deg: np.ndarray, track: np.ndarray, spacing_km: float) -> bool:
@@ -312,3 +318,43 @@ def test_the_line_for_people(tmp_path: Path, clips: dict[str, np.ndarray]) -> No
     gallery = build_gallery("grid", [features(tmp_path / "f.h5", clips)], tmp_path / "g.h5")
     line = describe(gallery, tmp_path / "g.h5")
     assert "3 regions" in line and "km²" in line and "spacing 0.1 km" in line and f"{len(gallery):,} points" in line
+
+
+@pytest.mark.parametrize("suffix", ["csv", "geojson"])
+def test_a_gallery_on_stdin_keeps_its_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
+    path = tmp_path / f"cities.{suffix}"
+    write_gallery(path, build_cities(1_000_000, ["Sweden", "Japan"]))
+    by_name = read_places([path])
+    send(monkeypatch, path.read_bytes())
+    piped = read_places(["-"])
+    assert np.array_equal(piped.latlon_deg, by_name.latlon_deg)
+    assert "Stockholm" in piped.labels["city"]
+    assert {name: list(column) for name, column in piped.labels.items()} == {
+        name: list(column) for name, column in by_name.labels.items()
+    }
+
+
+def test_tracks_come_on_stdin_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    track = walk(LUND, 9)
+    send(monkeypatch, gpx(tmp_path / "a.gpx", track).read_bytes())
+    assert np.array_equal(read_places(["-"]).latlon_deg, track)
+    line = {"type": "LineString", "coordinates": track[:, ::-1].tolist()}
+    feature = {"type": "Feature", "geometry": line, "properties": {"video_id": "a"}}
+    send(monkeypatch, json.dumps({"type": "FeatureCollection", "features": [feature]}).encode())
+    assert np.array_equal(read_places(["-"]).latlon_deg, track)
+    send(monkeypatch, b"")
+    with pytest.raises(FormatError, match=r"^-: empty"):
+        read_places(["-"])
+
+
+def test_boxes_as_tall_as_countries_keep_the_spacing(tmp_path: Path) -> None:
+    """The paper counts columns along the southern edge: at a pole that is one, and the equator would have it too."""
+    track = gpx(tmp_path / "a.gpx", walk(LUND, 9))
+    world = build_grid([track], GridRules(spacing_km=300, margin_km=20_000))
+    everywhere = np.random.default_rng(0).normal(size=(500, 3))
+    lat = np.degrees(np.arcsin(everywhere[:, 2] / np.linalg.norm(everywhere, axis=1)))
+    places = np.stack([lat, np.degrees(np.arctan2(everywhere[:, 1], everywhere[:, 0]))], axis=1)
+    assert covers(world.latlon_deg, places, 300)
+    assert len(world) == pytest.approx(4 * np.pi * EARTH_RADIUS_KM**2 / 300**2, rel=0.05)
+    with pytest.raises(UsageError, match="--spacing-km"):
+        build_grid([track], GridRules(spacing_km=0.1, margin_km=20_000))

@@ -30,10 +30,14 @@ def read(path: str | os.PathLike[str], format: str | None = None) -> tuple[NDArr
 
     Raises InputError, FormatError.
     """
-    text = read_text(path)
+    return parse(read_text(path), path, format)
+
+
+def parse(text: str, where: str | os.PathLike[str], format: str | None = None) -> tuple[NDArray[np.float64], Labels]:
+    """As `read`, of a text that was read already."""
     if format is None:
         format = "geojson" if text.lstrip()[:1] in ("{", "[") else "csv"
-    return parse_csv(text, path) if format == "csv" else parse_geojson(parse_json(text, path), path)
+    return parse_csv(text, where) if format == "csv" else parse_geojson(parse_json(text, where), where)
 
 
 def parse_csv(text: str, where: str | os.PathLike[str]) -> tuple[NDArray[np.float64], Labels]:

@@ -79,7 +79,12 @@ def read_tracks(path: str | Path, format: str | None = None) -> list[Track]:
             raise InputError(f"{where}: holds no positions; its frames had none")
         return tracks
     text = _text(read_bytes(path), where, kind)
-    return refuse_twins(_READERS[kind or _sniff(text, where)](text, where), where)
+    return parse_tracks(text, where, kind or sniff(text, where))
+
+
+def parse_tracks(text: str, where: str, kind: str) -> list[Track]:
+    """Tracks of a text in one of the formats that `sniff` tells apart. Raises FormatError that names `where`."""
+    return refuse_twins(_READERS[kind](text, where), where)
 
 
 def write_localizations(path: str | Path, localizations: Iterable[Localization], format: str | None = None) -> None:
@@ -128,7 +133,7 @@ def _text(data: bytes, where: str, kind: str | None) -> str:
         raise FormatError(f"{where}: not UTF-8 text (byte {error.start})") from error
 
 
-def _sniff(text: str, where: str) -> str:
+def sniff(text: str, where: str) -> str:
     """The format that a text looks like. Raises FormatError."""
     head = text[:4000].lstrip("\x1e \t\r\n")
     if head.startswith("{"):
@@ -139,4 +144,6 @@ def _sniff(text: str, where: str) -> str:
         return "srt"
     if "lat" in head.split("\n", 1)[0].lower():
         return "csv"
+    if not head:
+        raise FormatError(f"{where or 'input'}: empty, holds no tracks; did the command that writes it fail?")
     raise FormatError(f"{where or 'input'}: neither GeoJSON, GPX, KML, CSV nor SRT; give it a name with such a suffix")

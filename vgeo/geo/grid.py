@@ -31,6 +31,12 @@ class Box:
         band = math.sin(math.radians(self.north_deg)) - math.sin(math.radians(self.south_deg))
         return EARTH_RADIUS_KM**2 * math.radians(self.width_deg) * band
 
+    @property
+    def narrowing(self) -> float:
+        """Length of the shortest of its parallels over that of the longest: 1 for a low box, 0 up to a pole."""
+        edges = [math.cos(math.radians(lat)) for lat in (self.south_deg, self.north_deg)]
+        return min(edges) / (1.0 if self.south_deg < 0 < self.north_deg else max(edges))
+
     def padded(self, margin_km: float) -> "Box":
         """Grow by `margin_km` on every side; poles and the full circle are the end.
 

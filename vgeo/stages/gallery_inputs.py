@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from vgeo.errors import InputError, VgeoError
 from vgeo.formats import gallery_text
 from vgeo.formats.gallery import FORMAT, Gallery, join, read_gallery
 from vgeo.formats.safe_h5 import open_h5, read_attributes
-from vgeo.formats.streams import is_stdio
+from vgeo.formats.streams import STDIO, is_stdio, read_text
+from vgeo.records import Track, check_latlon
 
 Source = str | os.PathLike[str]
 
@@ -29,6 +31,8 @@ def read_places(inputs: Sequence[Source], keep_features: bool = False) -> Galler
 
 
 def _read(source: Source, keep_features: bool) -> Gallery:
+    if is_stdio(source) and not keep_features:
+        return _read_stdin()
     suffix = Path(source).suffix.lower()
     if not is_stdio(source) and not Path(source).exists():
         hint = "; make it with 'vgeo precompute-features'" if suffix in (".h5", ".hdf5") else ""
@@ -41,7 +45,7 @@ def _read(source: Source, keep_features: bool) -> Gallery:
         raise _no_features(source)
     if Path(source).name == "frames.jsonl" or _is_frames_folder(source):
         return _read_frames(source)
-    if is_stdio(source) or suffix not in (".csv", ".geojson", ".json"):
+    if suffix not in (".csv", ".geojson", ".json"):
         return _read_tracks(source)
     try:
         return read_gallery(source)
@@ -58,10 +62,26 @@ def _read_h5_gallery(source: Source, keep_features: bool) -> Gallery:
     return replace(gallery, keys={})
 
 
+def _read_stdin() -> Gallery:
+    from vgeo.formats.tracks import parse_tracks, sniff
+
+    text = read_text(STDIO)
+    kind = sniff(text, STDIO)
+    if kind in ("csv", "geojson"):
+        with suppress(gallery_text.NotPoints):  # a GeoJSON trajectory
+            latlon_deg, labels = gallery_text.parse(text, STDIO, kind)
+            check_latlon(latlon_deg, STDIO)
+            return Gallery(latlon_deg=latlon_deg, labels=labels)
+    return _of_tracks(parse_tracks(text, STDIO, kind), STDIO)
+
+
 def _read_tracks(source: Source) -> Gallery:
     from vgeo.formats.tracks import read_tracks
 
-    tracks = read_tracks(os.fspath(source))
+    return _of_tracks(read_tracks(os.fspath(source)), source)
+
+
+def _of_tracks(tracks: Sequence[Track], source: Source) -> Gallery:
     if not tracks:
         raise InputError(f"{source}: holds no positions")
     return Gallery(

@@ -24,6 +24,7 @@ SPACING_KM = 0.1  # VidTAG, section 5.5 and table 5: MSLS; GAMa has 0.5
 MARGIN_KM = 1.0  # VidTAG pads by a constant that it does not give; ours: twice its finest threshold, 0.5 km
 MAX_POINTS = 5_000_000  # ours: their keys of 512 float32 take 10 GB
 REGION_LEVEL = 10  # S2 cells of about 9 km: positions in neighbouring ones are one region
+_LEVEL = 0.9  # ours: the paper's boxes are cities; where a parallel is narrower than so much of another, rows differ
 _PROBES = 128  # along each side of a box, to estimate how much of it lies in an area
 _CHUNK_POINTS = 2**20  # positions that are tested against the areas at a time
 
@@ -108,7 +109,7 @@ def _training_regions(training: Gallery, rules: GridRules, areas: tuple[Area, ..
             dropped += 1
             continue
         box = bounding_box(training.latlon_deg[rows], rules.trim_percent).padded(rules.margin_km)
-        regions.append(Region(name=name, box=box, areas=areas))
+        regions.append(Region(name=name, box=box, areas=areas, even=box.narrowing < _LEVEL))
     if dropped:
         log.info("%d of %d regions left out: fewer than %d positions", dropped, len(names), rules.min_points)
     if not regions:
@@ -180,7 +181,7 @@ def _inside(latlon_deg: NDArray[np.float64], areas: Sequence[Area]) -> NDArray[n
 
 def _fill(region: Region, spacing_km: float) -> NDArray[np.float64]:
     """The grid of a region, cut by its areas."""
-    if not region.areas:
+    if not region.areas and not region.even:
         return grid(region.box, spacing_km)
     lat, lon = grid_axes(region.box, spacing_km)
     widest = max(len(lon), int(even_columns(region.box, lat, spacing_km).max()))
@@ -192,5 +193,5 @@ def _fill(region: Region, spacing_km: float) -> NDArray[np.float64]:
             points = even_rows(region.box, rows, spacing_km)
         else:
             points = np.stack([np.repeat(rows, len(lon)), np.tile(lon, len(rows))], axis=1)
-        pieces.append(points[_inside(points, region.areas)])
+        pieces.append(points[_inside(points, region.areas)] if region.areas else points)
     return np.concatenate(pieces)
