@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -108,6 +109,34 @@ def test_a_closed_pipe_is_no_error() -> None:
     )
     assert done.returncode in (0, 141)  # 0 when the writer was faster than the reader's end
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_error(closed: str) -> None:
+    command = f"{sys.executable} -c 'from vgeo.cli import main; main()' methods {closed}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and done.stderr == ""
+    assert ("geoclip" in done.stdout) == (closed in ("<&-", "2>&-"))
+
+
+def test_a_bar_keeps_off_stdout_and_off_the_lines() -> None:
+    code = (
+        "import logging, sys, time\nfrom vgeo import logs\nlogs.configure(0)\n"
+        "with logs.progress_bar() as bar:\n"
+        "    bar.start('work', 2, 'clips')\n    time.sleep(0.3)\n"
+        "    logging.getLogger('vgeo.x').info('one: done')\n    sys.stdout.write('data\\n')\n    bar.advance(2)\n"
+    )
+    ours, theirs = os.openpty()
+    environment = {name: value for name, value in os.environ.items() if name != "CI"} | {"TERM": "xterm"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=theirs, text=True, check=True, env=environment
+    )
+    os.close(theirs)
+    drawn = os.read(ours, 2**16).decode()
+    os.close(ours)
+    assert done.stdout == "data\n"
+    assert "0/2" in drawn and "one: done" in drawn
+    assert not re.search(r"clips[^\r\n]*one: done", drawn), "a line of its own, above the bar"
 
 
 def test_interrupt_ends_with_130(tmp_path) -> None:

@@ -82,6 +82,7 @@ register(app)
 
 def main() -> NoReturn:
     """Entry point of the console script."""
+    _open_closed_streams()
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()
@@ -107,8 +108,10 @@ def run(args: Sequence[str]) -> int:  # noqa: PLR0911  # one return for each way
         if not error.format_message():  # bare `vgeo`: Typer has printed the help
             return errors.USAGE
         usage = getattr(error, "ctx", None)
-        hint = f"; see '{usage.command_path} --help'" if usage is not None else ""
-        return _fail(f"{error.format_message().rstrip('.')}{hint}", errors.USAGE)
+        message = error.format_message().rstrip(".")
+        if usage is not None:
+            message += f"{' See' if message.endswith('?') else '; see'} '{usage.command_path} --help'"
+        return _fail(message, errors.USAGE)
     except VgeoError as error:
         return _fail(str(error), error.exit_code, error, args)
     except (KeyboardInterrupt, typer.Abort):
@@ -148,6 +151,13 @@ def _fail(message: str, code: int, error: BaseException | None = None, args: Seq
         text = "".join(letter if letter.isprintable() else " " for letter in line)
         print(text if line.startswith(" ") else f"vgeo: {text}", file=sys.stderr)
     return code
+
+
+def _open_closed_streams() -> None:
+    """Put /dev/null where a standard stream is closed: Python has None there, and a file opened later its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  # open for good
 
 
 def _silence_stdout() -> None:

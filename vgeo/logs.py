@@ -28,7 +28,7 @@ SILENT = Progress()
 def configure(verbosity: int) -> None:
     """Send the package's log records to stderr: 0 shows information, 1 and more debugging, -1 warnings, -2 errors."""
     level = {1: logging.DEBUG, 0: logging.INFO, -1: logging.WARNING}.get(max(-2, min(verbosity, 1)), logging.ERROR)
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _StderrHandler()
     handler.setFormatter(_LevelFormatter())
     logger = logging.getLogger("vgeo")
     logger.handlers[:] = [handler]
@@ -40,6 +40,17 @@ def configure(verbosity: int) -> None:
     warnings_logger.handlers[:] = [handler]
     warnings_logger.propagate = False
     warnings_logger.setLevel(logging.WARNING if verbosity > 0 else logging.CRITICAL)
+
+
+class _StderrHandler(logging.StreamHandler):
+    """Writes to what stderr is at the time: while a bar is drawn, rich puts the lines above it."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self):  # type: ignore[no-untyped-def]
+        return sys.stderr
 
 
 class _LevelFormatter(logging.Formatter):
@@ -74,7 +85,8 @@ def progress_bar(quiet: bool = False) -> Iterator[Progress]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with RichBar(*columns, console=Console(stderr=True), transient=True) as bar:
+    # stdout is left alone: rich would draw what is written there above the bar, on stderr.
+    with RichBar(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as bar:
         yield _RichProgress(bar)
 
 
