@@ -105,6 +105,26 @@ def test_pictures_are_turned_upright(tmp_path: Path) -> None:
     assert image.shape == (60, 40, 3) and image[0, -1].tolist() == [255, 255, 255]
 
 
+def test_nothing_is_made_up_between_pictures(tmp_path: Path) -> None:
+    """Two pictures from two continents, and one between them in the order of names whose EXIF is empty."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    write(folder / "1.png", gps=gps((48, 51, 0), "N", (2, 21, 0), "E"))
+    write(folder / "2.png")
+    write(folder / "3.png", gps=gps((40, 42, 0), "N", (74, 0, 0), "W"))
+    (clip,) = find_clips([folder])
+    with open_clip(clip) as opened:
+        assert [frame.latlon_deg is not None for frame in opened] == [True, False, True]
+    records = [
+        f'{{"video_id": "v", "frame_index": {i}, "time_s": {i}, "path": "pictures/{i + 1}.png"{position}}}\n'
+        for i, position in enumerate((', "lat_deg": 48, "lon_deg": 2', "", ', "lat_deg": 48.001, "lon_deg": 2'))
+    ]
+    (tmp_path / "frames.jsonl").write_text("".join(records))
+    (clip,) = find_clips([tmp_path / "frames.jsonl"])
+    with open_clip(clip) as opened:
+        assert [frame.latlon_deg is not None for frame in opened] == [True, False, True]
+
+
 def test_damaged_pictures_are_left_out(tmp_path: Path) -> None:
     folder = tmp_path / "walk"
     folder.mkdir()

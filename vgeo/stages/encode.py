@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from vgeo import encoders as families
 from vgeo.device import Compute
 from vgeo.encoders.base import Encoder, EncoderSpec
-from vgeo.errors import InputError, UsageError
+from vgeo.errors import UsageError
 from vgeo.logs import SILENT, Progress
 from vgeo.records import Floats
 from vgeo.video.clips import Clip, Frame, OpenClip, TrackSource, open_clip
@@ -140,10 +140,6 @@ def encode_stream(stream: "FrameStream", encoders: Mapping[str, Encoder], progre
         rate = len(frames) / (time.perf_counter() - start)
         progress.advance(len(batch) / len(stream.opened.time_s), f"{stream.clip.video_id} {rate:.1f} frames/s")
     opened = stream.opened
-    if not frames:
-        raise InputError(
-            f"{stream.clip.path}: no frame is wanted of it; choose others with --rate-hz, --start-s and --end-s"
-        )
     columns = np.array(frames, np.float64)
     return ClipFeatures(
         video_id=stream.clip.video_id,

@@ -60,7 +60,8 @@ class OpenClip:
         if fixes is None:
             self.latlon_deg = np.full((len(self._rows), 2), np.nan)
         else:
-            self.latlon_deg = sphere.interpolate(self.time_s, fixes.time_s, fixes.latlon_deg, track.max_gap_s)
+            max_gap_s = min(track.max_gap_s, fixes.max_gap_s)
+            self.latlon_deg = sphere.interpolate(self.time_s, fixes.time_s, fixes.latlon_deg, max_gap_s)
         self.decoded = 0
         self.declared = source.declared
         self.labels = dict(source.labels)
@@ -82,6 +83,10 @@ class OpenClip:
             close()
 
     def __iter__(self) -> Iterator[Frame]:
+        if not len(self._rows):
+            raise InputError(
+                f"{self.clip.path}: no frame is wanted of it; choose others with --rate-hz, --start-s and --end-s"
+            )
         places = {int(row): place for place, row in enumerate(self._rows)}
         self._images = self._source.images([int(row) for row in self._rows], self._shape)
         for row, image in self._images:
@@ -96,7 +101,7 @@ class OpenClip:
                 None if np.isnan(position).any() else position,
                 None if self.start_utc is None else self.start_utc + timedelta(seconds=time_s),
             )
-        if self.decoded == 0 and len(self._rows):
+        if self.decoded == 0:
             raise FormatError(f"{self.clip.path}: none of {len(self._rows)} wanted frames can be decoded")
 
 

@@ -1,6 +1,7 @@
 """Where a clip was, over its own time: from a track file, a sidecar of the same name, or what the recording carries."""
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -60,13 +61,9 @@ def find_fixes(
             continue
         return fixes, [*remarks, remark]
     carried_fixes, remark = carried()
-    if carried_fixes is not None and source.time_offset_s:
-        carried_fixes = Fixes(
-            time_s=carried_fixes.time_s - source.time_offset_s,
-            latlon_deg=carried_fixes.latlon_deg,
-            start_utc=carried_fixes.start_utc,
-            origin=carried_fixes.origin,
-        )
+    if carried_fixes is not None and source.time_offset_s:  # shifted, no position is a picture's own any more
+        time_s = carried_fixes.time_s - source.time_offset_s
+        carried_fixes = replace(carried_fixes, time_s=time_s, max_gap_s=math.inf)
     return carried_fixes, [*remarks, *([remark] if remark else [])]
 
 

@@ -1,5 +1,6 @@
 """The three kinds of clips behind one face: a table of times, and the images of chosen rows."""
 
+import math
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -110,7 +111,16 @@ class ImagesSource:
             if len(known) < len(self._exifs)
             else ""
         )
-        return Fixes(time_s=self.time_s[known], latlon_deg=places, start_utc=self.start_utc, origin="EXIF"), remark
+        # Without a clock nobody knows what lay between two pictures, or that they are of one journey.
+        max_gap_s = 0.0 if self._remark else math.inf
+        fixes = Fixes(
+            time_s=self.time_s[known],
+            latlon_deg=places,
+            start_utc=self.start_utc,
+            origin="EXIF",
+            max_gap_s=max_gap_s,
+        )
+        return fixes, remark
 
     def images(self, rows: Sequence[int], shape: Shape) -> Iterator[tuple[int, Pixels]]:
         """Read the wanted pictures."""
@@ -155,6 +165,7 @@ class FramesSource:
             latlon_deg=self._latlon_deg,
             start_utc=self.start_utc,
             origin="frames.jsonl",
+            max_gap_s=0.0,  # a frame that was left without a position stays without
         ), ""
 
     def images(self, rows: Sequence[int], shape: Shape) -> Iterator[tuple[int, Pixels]]:

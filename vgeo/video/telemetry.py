@@ -5,6 +5,7 @@ and later), and the Karma drone's GLPI (position) beside GPRI (its GPS receiver)
 samples; they are spread evenly over its duration.
 """
 
+import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ class Fixes:
     latlon_deg: Floats  # [T, 2]
     start_utc: datetime | None = None  # absolute time of the clip's start
     origin: str = ""  # where they come from, for people
+    max_gap_s: float = math.inf  # nothing is said of times further than this from a fix
 
 
 @dataclass(frozen=True, slots=True)
