@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,9 @@ def test_one_damaged_clip_among_good_ones(clips: Path, capfd: pytest.CaptureFixt
         (["clips", "--sise", "5"], 2, "--sise"),
         (["clips", "--track", "none.gpx"], 66, "none.gpx"),
         (["clips", "--report", "clips"], 73, "clips"),
+        (["clips", "--out", "-"], 73, "name one with --out"),
+        (["clips", "--out", "clips/one.mp4"], 73, "clips/one.mp4: is a file"),
+        (["clips", "--start-s", "50"], 3, "no frame is wanted"),
     ],
 )
 def test_what_goes_wrong_is_said_in_a_line(
@@ -70,6 +74,22 @@ def test_what_goes_wrong_is_said_in_a_line(
     err = capfd.readouterr().err
     assert said in err and "Traceback" not in err
     assert not Path("frames").exists(), "nothing is left where nothing was done"
+
+
+def test_a_folder_that_holds_the_output(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(clips)
+    for _ in range(2):
+        assert run(["extract-frames", ".", "--count", "1"]) == 0
+        assert [record.path for record in read_frames("frames")] == ["one/000030.jpg", "two/000030.jpg"]
+
+
+def test_names_that_are_no_text(clips: Path) -> None:
+    os.rename(clips / "one.mp4", os.fsencode(clips) + b"/caf\xe9.mp4")
+    assert run(["extract-frames", "--count", "1", "--report", "report.jsonl"]) == 0
+    assert [record.video_id for record in read_frames("frames")] == ["caf\N{REPLACEMENT CHARACTER}", "two"]
+    report = [json.loads(line)["input"] for line in Path("report.jsonl").read_text().splitlines()]
+    assert report == ["clips/caf\N{REPLACEMENT CHARACTER}.mp4", "clips/two.mp4"]
+    assert run(["precompute-features", "clips", "--count", "1"]) == 0
 
 
 def test_a_list_on_stdin(clips: Path) -> None:

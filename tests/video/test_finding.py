@@ -1,6 +1,8 @@
 """What becomes a clip, in which order and under which name."""
 
+import errno
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -77,6 +79,31 @@ def test_links_that_lead_back_end(tmp_path: Path) -> None:
     touch(tmp_path, "deep/a.mp4")
     (tmp_path / "deep" / "back").symlink_to(tmp_path)
     assert ids(tmp_path) == ["a"]
+
+
+def test_results_inside_the_input_are_left_out(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mp4", "frames/a/000000.jpg", "b/c.mp4")
+    assert [clip.video_id for clip in find_clips([tmp_path], leave_out=tmp_path / "frames")] == ["a", "c"]
+    assert [clip.video_id for clip in find_clips([tmp_path])] != ["a", "c"]
+
+
+def test_what_may_not_be_read_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    touch(tmp_path, "a.mp4", "closed/b.mp4")
+    scandir = os.scandir
+
+    def refuse(path: str | Path) -> object:
+        if Path(path).name == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr("os.scandir", refuse)  # root may read everything
+    assert ids(tmp_path) == ["a"]
+    assert "closed: left out, cannot be read (permission denied)" in caplog.text
+    monkeypatch.setattr("pathlib.Path.is_dir", lambda path: refuse(path) is not None)
+    with pytest.raises(InputError, match=r"closed: cannot be read \(permission denied\)"):
+        find_clips([tmp_path / "closed"])
 
 
 def test_nothing_to_do(tmp_path: Path) -> None:

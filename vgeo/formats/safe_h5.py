@@ -58,7 +58,7 @@ def h5_array(values: ArrayLike, dtype: DTypeLike | None = None) -> H5Data:
 
 def h5_strings(values: Sequence[str]) -> H5Data:
     """Return a data set of fixed-length UTF-8 strings [N]. Raises FormatError for a text that HDF5 cannot hold."""
-    raw = [value.encode() for value in values]
+    raw = [value.encode(errors="replace") for value in values]  # of file names that are no text
     if any(b"\0" in text for text in raw):
         raise FormatError("a text holds a NUL character, which HDF5 strings cannot hold")
     array = np.array(raw, dtype=f"S{max(map(len, raw), default=0) or 1}")

@@ -48,7 +48,7 @@ def extract_frames(
     if source.file is not None and not source.file.exists():
         raise InputError(f"{source.file}: no such file; --track takes GPX, CSV, GeoJSON, KML or DJI SRT")
     settings = _settings(sampling, size, quality, decoder, source)
-    clips = find_clips(inputs)
+    clips = find_clips(inputs, leave_out=out)
     progress.start("extract-frames", len(clips), "clips")
     with Batch(report, fail_fast) as batch, FrameFolder(out, settings, overwrite) as folder:
         for clip in clips:

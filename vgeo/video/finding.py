@@ -1,5 +1,6 @@
 """What there is to look at: videos, folders of images and folders of extracted frames, found and opened alike."""
 
+import logging
 import os
 import re
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 from vgeo.errors import InputError
+
+log = logging.getLogger(__name__)
 
 VIDEO_SUFFIXES = frozenset(
     ".mp4 .m4v .mov .mkv .webm .avi .ts .mts .m2ts .mpg .mpeg .wmv .flv .3gp .3g2 .ogv .mxf .vob "  # noqa: SIM905
@@ -30,19 +33,26 @@ class Clip:
     kind: Kind
 
 
-def find_clips(inputs: Sequence[str | os.PathLike[str]]) -> list[Clip]:
+def find_clips(inputs: Sequence[str | os.PathLike[str]], leave_out: str | os.PathLike[str] | None = None) -> list[Clip]:
     """Find the clips in files, folders (and theirs), lists (.txt, one path a line; `-` is stdin) and frames.jsonl.
 
     A named file that does not exist becomes a clip all the same: opening it fails, and only it. Clips of a folder come
     in natural order of names (2 before 10). Ids are unique: the file's stem, with its folders' names or its suffix
-    where two have the same. Raises InputError when there is nothing.
+    where two have the same. leave_out: a folder that is passed over inside others, because results go there.
+    Raises InputError when there is nothing, or what there is may not be read.
     """
     missing = [item for item in inputs if os.fspath(item) != "-" and not os.path.lexists(item)]
     if missing and len(missing) == len(inputs):
         raise InputError(f"{missing[0]}: no such file or folder; name videos, or folders of videos or pictures")
     found: list[Clip] = []
+    hidden = None if leave_out is None else os.path.realpath(leave_out)
     for item in inputs:
-        found += _clips_of(os.fspath(item))
+        try:
+            found += _clips_of(os.fspath(item), hidden)
+        except PermissionError as error:
+            raise InputError(
+                f"{error.filename or item}: cannot be read ({(error.strerror or str(error)).lower()})"
+            ) from error
     unique = list({(clip.path, clip.video_id): clip for clip in found}.values())
     if not unique:
         names = ", ".join(str(item) for item in inputs) or "no input"
@@ -61,31 +71,31 @@ def is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES
 
 
-def _clips_of(item: str) -> Iterator[Clip]:
+def _clips_of(item: str, leave_out: str | None) -> Iterator[Clip]:
     path = Path(item)
     if item == "-":
         for line in sys.stdin.read().splitlines():
             if line.strip():
-                yield from _clips_of(line.strip())
+                yield from _clips_of(line.strip(), leave_out)
     elif path.is_dir():
-        yield from _clips_of_folder(path)
+        yield from _clips_of_folder(path, leave_out)
     elif path.suffix.lower() in (".txt", ".lst") and path.is_file():
-        yield from _clips_of_list(path)
+        yield from _clips_of_list(path, leave_out)
     elif path.suffix.lower() == ".jsonl" and path.is_file():
         yield from _clips_of_frames(path)
     else:
         yield Clip(_safe_id(path.stem), path, "images" if is_image(path) else "video")
 
 
-def _clips_of_folder(folder: Path) -> Iterator[Clip]:
+def _clips_of_folder(folder: Path, leave_out: str | None) -> Iterator[Clip]:
     """frames.jsonl where there is one; else the videos, and every folder that holds pictures and no video."""
     if (folder / FRAMES_FILE).is_file():
         yield from _clips_of_frames(folder / FRAMES_FILE)
         return
     seen: set[str] = set()
-    for root, folders, files in os.walk(folder, followlinks=True):
+    for root, folders, files in os.walk(folder, onerror=_warn, followlinks=True):
         real = os.path.realpath(root)
-        if real in seen:  # a link that leads back
+        if real in seen or real == leave_out:  # seen: a link that leads back
             folders.clear()
             continue
         seen.add(real)
@@ -102,7 +112,11 @@ def _clips_of_folder(folder: Path) -> Iterator[Clip]:
             yield Clip(_safe_id(Path(real).name), Path(root), "images")
 
 
-def _clips_of_list(path: Path) -> Iterator[Clip]:
+def _warn(error: OSError) -> None:
+    log.warning("%s: left out, cannot be read (%s)", error.filename, (error.strerror or str(error)).lower())
+
+
+def _clips_of_list(path: Path, leave_out: str | None) -> Iterator[Clip]:
     from vgeo.formats.streams import read_text
 
     for line in read_text(path, 2**27).splitlines():
@@ -110,7 +124,7 @@ def _clips_of_list(path: Path) -> Iterator[Clip]:
         if not name or name.startswith("#"):
             continue
         beside = path.parent / name  # relative to where we are, as `find` prints it, else to the list
-        yield from _clips_of(name if os.path.exists(name) or not beside.exists() else str(beside))
+        yield from _clips_of(name if os.path.exists(name) or not beside.exists() else str(beside), leave_out)
 
 
 def _clips_of_frames(path: Path) -> Iterator[Clip]:
