@@ -94,7 +94,7 @@ def localize(
     given = _by_owner(weights or [])
     from vgeo.stages.localize_files import check_out, write_batch
 
-    check_out(out, format, overwrite)
+    check_out(out, format, overwrite, report)
     from vgeo.stages.localize import prepare
     from vgeo.video.clips import TrackSource
     from vgeo.video.sampling import Sampling

@@ -202,7 +202,10 @@ def _read_gallery(path: PathLike | None, model: Model) -> Gallery:
         path = model.gallery
     if path is None:
         if not DEFAULT_GALLERY.exists():
-            raise InputError(f"model {model.name} has no gallery of its own; make one with 'vgeo build-gallery'")
+            build = "vgeo build-gallery" + (
+                " points --keep-features" if model.method.gallery_kind == "features" else ""
+            )
+            raise InputError(f"model {model.name} has no gallery of its own; make one with '{build}'")
         path = DEFAULT_GALLERY
     gallery = read_gallery(path)
     log.info("gallery %s, %d places", path, len(gallery))

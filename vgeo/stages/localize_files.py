@@ -27,10 +27,12 @@ def is_folder(out: str) -> bool:
     return out.endswith(os.sep) or Path(out).is_dir()
 
 
-def check_out(out: str, format: str | None, overwrite: bool) -> None:
+def check_out(out: str, format: str | None, overwrite: bool, report: Path | None = None) -> None:
     """Raise UsageError or OutputError, before any work, when results cannot be written there."""
     if format is not None and format not in FORMATS:
         raise UsageError(f"--format {format}: not one of {', '.join(FORMATS)}")
+    if report is not None and is_stdio(report) and is_stdio(out):
+        raise UsageError("--report -: stdout takes the tracks already; give a file, for them (--out) or the report")
     if is_folder(out):
         make_folder(out)
         if not os.access(out, os.W_OK):
@@ -56,7 +58,7 @@ def write_batch(
     out: a file, `-`, or a folder (see `is_folder`), in which clips that are there already are skipped.
     Raises OutputError, DiskError; SettingError when the folder was filled with other settings.
     """
-    check_out(out, format, overwrite)
+    check_out(out, format, overwrite, report)
     with Batch(report, fail_fast) as batch:
         if is_folder(out):
             _fill_folder(prepared, Path(out), format or "geojson", overwrite, batch, progress)
