@@ -167,7 +167,7 @@ def test_names_that_are_not_text_survive(tmp_path: Path) -> None:
         path = tmp_path / f"t.{format}"
         write_localizations(path, [localization([[1, 2]], "caf\udce9 \x01 <b>&\"'")])
         (track,) = read_tracks(path)
-        assert track.video_id.startswith("caf? ") and track.video_id.endswith("<b>&\"'")
+        assert track.video_id.startswith(("caf? ", "caf\ufffd ")) and track.video_id.endswith("<b>&\"'")
 
 
 def test_a_feature_file_holds_tracks(tmp_path: Path) -> None:
