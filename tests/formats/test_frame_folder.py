@@ -30,6 +30,20 @@ def test_frames_are_joined_in_natural_order(tmp_path: Path) -> None:
     assert all((tmp_path / "out" / record.path).is_file() for record in records)
 
 
+@pytest.mark.parametrize(
+    "video_id", ["../../evil", "/tmp/evil", "a/b", ".", "..", "", ".git", "\N{HIRAGANA LETTER A}" * 85]
+)
+def test_ids_of_strangers_stay_in_the_folder(video_id: str, tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "out"
+    with FrameFolder(out, SETTINGS) as folder:
+        fill(folder, video_id)
+        assert folder.finished(video_id, [["a.mp4", 1, 2]]) == 2
+    (first, _) = read_frames(out)
+    assert first.video_id == video_id and (out / first.path).is_file()
+    assert (out / first.path).parent.resolve().parent == out.resolve()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["deep"]
+
+
 def test_unfinished_videos_leave_nothing(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with FrameFolder(out, SETTINGS) as folder:

@@ -24,7 +24,7 @@ from PIL import Image
 
 from vgeo.errors import BusyError, DiskError, FormatError, InputError, OutputError, SettingError
 from vgeo.formats.frames import format_frames, read_frames
-from vgeo.formats.streams import dump_json, make_folder, parse_json, read_text, write_output
+from vgeo.formats.streams import dump_json, file_name, make_folder, parse_json, read_text, write_output
 from vgeo.records import FrameRecord
 
 FRAMES_FILE = "frames.jsonl"
@@ -69,19 +69,24 @@ class FrameFolder:
     def finished(self, video_id: str, fingerprint: Fingerprint) -> int | None:
         """Number of frames of a video that was finished before from the same files, else None."""
         try:
-            made_from = parse_json(read_text(self.path / video_id / _CLIP_FILE), video_id)
+            folder = self.folder_of(video_id)
+            made_from = parse_json(read_text(folder / _CLIP_FILE), video_id)
             if not isinstance(made_from, dict) or made_from.get("made_from") != fingerprint:
                 return None
-            return len(read_frames(self.path / video_id / FRAMES_FILE))
+            return len(read_frames(folder / FRAMES_FILE))
         except (InputError, FormatError):  # not there, or not whole
             return None
 
     def video(self, video_id: str) -> "VideoFrames":
         """Begin a video. Raises OutputError when a folder of that name is there which this program did not make."""
-        final = self.path / video_id
+        final = self.folder_of(video_id)
         if final.exists() and not (final / _CLIP_FILE).is_file():
             raise OutputError(f"{final}: exists and was not made by extract-frames; choose another folder with --out")
-        return VideoFrames(self.path, video_id)
+        return VideoFrames(final)
+
+    def folder_of(self, video_id: str) -> Path:
+        """Where a video's frames are: in this folder, whatever an id from a stranger's frames.jsonl says."""
+        return self.path / file_name(video_id)
 
     def join(self) -> int:
         """Write frames.jsonl of all finished videos; returns how many lines."""
@@ -127,10 +132,8 @@ class FrameFolder:
 class VideoFrames:
     """The frames of one video while they are written; `finish` makes them appear, leaving without it drops them."""
 
-    def __init__(self, root: Path, video_id: str) -> None:
-        self._final = root / video_id
-        self._partial = root / f".{video_id[:200]}{_PARTIAL}"
-        self._video_id = video_id
+    def __init__(self, final: Path) -> None:
+        self._final, self._partial = final, final.with_name(f".{final.name}{_PARTIAL}")
         self.records: list[FrameRecord] = []
 
     def __enter__(self) -> Self:

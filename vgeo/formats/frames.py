@@ -56,7 +56,7 @@ def _record(value: Any, where: str) -> FrameRecord:
                 "frame_index": int(known["frame_index"]),
                 "time_s": float(known["time_s"]),
                 "path": _inside(_text(known["path"])),
-                "labels": {str(k): str(v) for k, v in (known.get("labels") or {}).items()},
+                "labels": {_text(str(k)): _text(str(v)) for k, v in (known.get("labels") or {}).items()},
             }
         )
         _check(record, where)
@@ -81,7 +81,7 @@ def _check(record: FrameRecord, where: str) -> None:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{value!r} is not text")
-    return value
+    return value.encode(errors="replace").decode()  # halves of letters, which JSON can hold and a file cannot
 
 
 def _inside(path: str) -> str:

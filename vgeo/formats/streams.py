@@ -5,6 +5,7 @@ are written beside the target, flushed to disk and renamed, so a kill leaves eit
 """
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -18,6 +19,8 @@ from typing import IO, Any, cast
 from vgeo.errors import DiskError, FormatError, InputError, OutputError
 
 STDIO = "-"
+_NOT_IN_NAMES = re.compile('[\x00-\x1f\x7f/\\\\<>:"|?*\ud800-\udfff]')  # on any file system
+_NAME_BYTES = 150  # of the 255 that file systems take: suffixes and the marks of unfinished files are added
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -68,6 +71,12 @@ def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> None:
         raise OutputError(f"{target.parent}: cannot be written; choose another folder with --out")
 
 
+def file_name(text: str) -> str:
+    """Return a name for a file or folder, whatever the text; a changed one ends in a part of its hash: all differ."""
+    safe = _NOT_IN_NAMES.sub("_", text).lstrip(".").encode()[:_NAME_BYTES].decode(errors="ignore")
+    return safe if safe == text != "" else f"{safe}-{hashlib.sha256(text.encode(errors='replace')).hexdigest()[:8]}"
+
+
 def make_folder(path: str | os.PathLike[str]) -> Path:
     """Create a folder and its parents. Raises OutputError."""
     if is_stdio(path):
@@ -89,7 +98,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """
     target = Path(path)
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{target.name[:80]}.", suffix=".partial", dir=target.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name[:40]}.", suffix=".partial", dir=target.parent)
     except OSError as error:
         raise OutputError(f"{target}: cannot be created ({error.strerror})") from error
     temporary = Path(name)

@@ -56,7 +56,7 @@ def extract_frames(
                 made_from = _made_from(clip, source)
                 before = None if overwrite else folder.finished(clip.video_id, made_from)
                 if before is not None:
-                    item.frames, item.outputs = before, [str(out / clip.video_id)]
+                    item.frames, item.outputs = before, [str(folder.folder_of(clip.video_id))]
                     item.skip("finished before")
                 else:
                     with (
@@ -65,7 +65,7 @@ def extract_frames(
                     ):
                         _extract(opened, video, quality, item)
                         video.finish(made_from, _facts(opened, item))
-                    item.outputs = [str(out / clip.video_id)]
+                    item.outputs = [str(folder.folder_of(clip.video_id))]
             progress.advance(1, clip.video_id)
         skipped = sum(outcome.status == "skipped" for outcome in batch.outcomes)
     if skipped:

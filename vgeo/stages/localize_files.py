@@ -1,15 +1,22 @@
 """Localize a batch into a file, into a folder of one file a clip, or to stdout; every input is accounted for."""
 
-import hashlib
 import logging
 import os
-import re
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from vgeo.errors import OutputError, SettingError, UsageError
-from vgeo.formats.streams import check_output, dump_json, is_stdio, make_folder, parse_json, read_text, write_output
+from vgeo.formats.streams import (
+    check_output,
+    dump_json,
+    file_name,
+    is_stdio,
+    make_folder,
+    parse_json,
+    read_text,
+    write_output,
+)
 from vgeo.formats.tracks import FORMATS, format_of, write_localizations
 from vgeo.logs import SILENT, Progress
 from vgeo.methods.settings import differences
@@ -73,7 +80,7 @@ def write_batch(
 def _fill_folder(
     prepared: Prepared, folder: Path, format: str, overwrite: bool, batch: Batch, progress: Progress
 ) -> None:
-    targets = [folder / f"{_file_name(task.video_id)}.{format}" for task in prepared.tasks]
+    targets = [folder / f"{file_name(task.video_id)}.{format}" for task in prepared.tasks]
     _same_settings(folder / SETTINGS, prepared.facts() | {"format": format}, overwrite, targets)
     progress.start("localize", len(prepared.tasks), "clips")
     for task, target in zip(prepared.tasks, targets, strict=True):
@@ -104,9 +111,3 @@ def _same_settings(path: Path, facts: dict[str, Any], overwrite: bool, targets: 
         for target in targets:  # so that an interrupted run does not leave old results under the new notes
             target.unlink(missing_ok=True)
     write_output(path, dump_json(facts, indent=2))
-
-
-def _file_name(video_id: str) -> str:
-    """A name for a file, whatever the id: one that had to be changed gets a part of its hash, so that all differ."""
-    safe = re.sub(r"[^\w .-]", "_", video_id).lstrip(".")[:100]
-    return safe if safe == video_id else f"{safe}-{hashlib.sha256(video_id.encode()).hexdigest()[:8]}"
