@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from vgeo.errors import FormatError
-from vgeo.records import Track
+from vgeo.formats.tracks import is_prediction, write_localizations
+from vgeo.records import Localization, Track
 from vgeo.video.positions import Moment, TrackSource, align, find_fixes, sidecars
 from vgeo.video.telemetry import Fixes
 
@@ -82,6 +83,27 @@ def test_order_of_sources(tmp_path: Path) -> None:
     given = write_gpx(tmp_path / "given.gpx", (0, 1))
     fixes, _ = find_fixes(moment, TrackSource(file=given), lambda: (carried, ""))
     assert fixes is not None and len(fixes.time_s) == 2
+
+
+def test_answers_are_no_sidecars(tmp_path: Path) -> None:
+    said = Localization(
+        track=track(START),
+        method="geoclip",
+        confidence=np.ones(3),
+        radius_km=np.ones(3),
+        candidates_deg=PLACES[:, None],
+        candidate_scores=np.ones((3, 1)),
+    )
+    video = tmp_path / "walk.mp4"
+    for suffix in ("geojson", "gpx", "kml", "csv"):
+        answer = tmp_path / f"walk.{suffix}"
+        write_localizations(answer, [said])
+        fixes, remarks = find_fixes(clip(path=video), TrackSource(), nothing)
+        assert fixes is None and "not where it was" in remarks[0], suffix
+        assert find_fixes(clip(path=video), TrackSource(file=answer), nothing)[0] is not None, "when it is asked for"
+        answer.unlink()
+    write_localizations(tmp_path / "walk.geojsonl", [said])
+    assert is_prediction(tmp_path / "walk.geojsonl") and not is_prediction(write_gpx(tmp_path / "walk.gpx"))
 
 
 def test_the_recordings_own_clock_is_believed(tmp_path: Path) -> None:

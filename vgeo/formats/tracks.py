@@ -37,6 +37,10 @@ _WRITERS: dict[str, Callable[[Iterable[Localization]], Iterator[str]]] = {
 FORMATS = tuple(_WRITERS)  # that localizations are written in
 READ_FORMATS = (*_READERS, "h5")
 _GEOJSON = r'"type"\s*:\s*"(Feature|FeatureCollection|Point|MultiPoint|LineString|MultiLineString)"'
+# What the writers put into every file, by format: GeoJSON and its sequence, GPX, KML, CSV.
+_PREDICTION = re.compile(
+    rb'"kind": "track"|xmlns:vgeo="urn:vgeo:1"|<Data name="method">|\A[^\n]*,confidence,radius_km,place,'
+)
 _SUFFIXES = {
     ".geojson": "geojson",
     ".json": "geojson",
@@ -104,6 +108,11 @@ def write_localizations(path: str | Path, localizations: Iterable[Localization],
     for piece in pieces:
         sys.stdout.buffer.write(piece)
         sys.stdout.buffer.flush()
+
+
+def is_prediction(path: str | Path) -> bool:
+    """True for a file that `write_localizations` wrote: where a model says that a clip was, not where it was."""
+    return _PREDICTION.search(read_bytes(path)) is not None
 
 
 def _read_folder(folder: Path, format: str | None) -> list[Track]:

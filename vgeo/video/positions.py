@@ -55,6 +55,7 @@ def find_fixes(
         return fixes, [remark]
     for sidecar in sidecars(clip.path):
         try:
+            _refuse_prediction(sidecar)
             fixes, remark = _from_file(sidecar, clip, source.time_offset_s)
         except VgeoError as error:
             remarks.append(f"sidecar not used: {error}")
@@ -76,6 +77,16 @@ def sidecars(path: Path) -> list[Path]:
         return []
     found = [names.get((stem + suffix).lower()) for suffix in SIDECAR_SUFFIXES]
     return [entry for entry in found if entry is not None and entry.is_file()]
+
+
+def _refuse_prediction(path: Path) -> None:
+    """Raise FormatError for what `vgeo localize` wrote beside a clip: trained on, an answer would confirm itself."""
+    from vgeo.formats.tracks import is_prediction
+
+    if is_prediction(path):
+        raise FormatError(
+            f"{path.name}: where vgeo localized the clip, not where it was; --track takes it all the same"
+        )
 
 
 def _from_file(path: Path, clip: Moment, offset_s: float) -> tuple[Fixes, str]:
