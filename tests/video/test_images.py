@@ -100,6 +100,11 @@ def test_times_of_a_folder() -> None:
         assert times.tolist() == list(range(len(other))) and start is None and remark
 
 
+def test_one_picture_needs_no_clock() -> None:
+    times, start, remark = image_times([Exif()])
+    assert times.tolist() == [0] and start is None and remark == ""
+
+
 def test_pictures_are_turned_upright(tmp_path: Path) -> None:
     image = read_image(write(tmp_path / "a.png", orientation=6), Shape())
     assert image.shape == (60, 40, 3) and image[0, -1].tolist() == [255, 255, 255]

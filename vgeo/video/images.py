@@ -132,7 +132,7 @@ def image_times(exifs: Sequence[Exif]) -> tuple[Floats, datetime | None, str]:
     return (
         np.arange(len(exifs), dtype=np.float64),
         None,
-        "no rising capture times in EXIF: counted as one picture a second",
+        "no rising capture times in EXIF: counted as one picture a second" if len(exifs) > 1 else "",
     )
 
 
