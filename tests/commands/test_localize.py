@@ -87,7 +87,10 @@ def test_nothing_is_overwritten_or_done_twice(chain: Path, capfd: pytest.Capture
 def test_a_folder_of_results_resumes(chain: Path, capfd: pytest.CaptureFixture[str]) -> None:
     args = ["localize", "-m", "nearest", "--out", "tracks/", "--format", "gpx", "--report", "report.jsonl"]
     assert run(args) == 0
-    assert sorted(p.name for p in (chain / "tracks").iterdir()) == ["localize.json", "v0.gpx", "v1.gpx", "v2.gpx"]
+    capfd.readouterr()
+    assert len(vgeo.read_tracks(chain / "tracks")) == 3
+    assert capfd.readouterr().err == "", "notes are no tracks"
+    assert sorted(p.name for p in (chain / "tracks").iterdir()) == [".localize.json", "v0.gpx", "v1.gpx", "v2.gpx"]
     (chain / "tracks" / "v1.gpx").unlink()
     assert run(args) == 0
     assert [line["status"] for line in lines(chain / "report.jsonl")] == ["skipped", "done", "skipped"]

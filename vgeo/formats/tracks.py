@@ -117,7 +117,8 @@ def is_prediction(path: str | Path) -> bool:
 
 def _read_folder(folder: Path, format: str | None) -> list[Track]:
     """Tracks of all files in a folder; files that hold none are left out and said so, unless none is left."""
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in _SUFFIXES and file.is_file())
+    visible = (file for file in folder.iterdir() if not file.name.startswith("."))
+    files = sorted(file for file in visible if file.suffix.lower() in _SUFFIXES and file.is_file())
     if not files:
         raise InputError(f"{folder}: holds no track files ({', '.join(sorted(_SUFFIXES))})")
     tracks: list[Track] = []

@@ -26,7 +26,7 @@ from vgeo.stages.localize import Prepared
 
 log = logging.getLogger(__name__)
 
-SETTINGS = "localize.json"  # of a folder of results: what they were made with
+SETTINGS = ".localize.json"  # of a folder of results: what they were made with
 
 
 def is_folder(out: str) -> bool:
