@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from vgeo.errors import InputError, UsageError
-from vgeo.formats.frame_folder import Fingerprint, FrameFolder, VideoFrames, fingerprint
+from vgeo.formats.frame_folder import FrameFolder, VideoFrames, fingerprint
 from vgeo.logs import SILENT, Progress
 from vgeo.records import FrameRecord, Outcome, format_utc
 from vgeo.stages.batch import Batch, Item
-from vgeo.video.clips import Clip, OpenClip, TrackSource, find_clips, open_clip
+from vgeo.video.clips import OpenClip, TrackSource, files_of, find_clips, open_clip
 from vgeo.video.pixels import RESIZING
-from vgeo.video.positions import sidecars
 from vgeo.video.sampling import Sampling
 from vgeo.video.sources import DECODERS
 
@@ -52,8 +51,8 @@ def extract_frames(
     progress.start("extract-frames", len(clips), "clips")
     with Batch(report, fail_fast) as batch, FrameFolder(out, settings, overwrite) as folder:
         for clip in clips:
-            with batch.item(str(clip.path) if clip.kind != "frames" else f"{clip.path}:{clip.video_id}") as item:
-                made_from = _made_from(clip, source)
+            with batch.item(clip.name) as item:
+                made_from = fingerprint(files_of(clip, source))
                 before = None if overwrite else folder.finished(clip.video_id, made_from)
                 if before is not None:
                     item.frames, item.outputs = before, [str(folder.folder_of(clip.video_id))]
@@ -112,12 +111,6 @@ def _settings(sampling: Sampling, size: int | None, quality: int, decoder: str, 
         "time_offset_s": source.time_offset_s,
         "max_gap_s": source.max_gap_s,
     }
-
-
-def _made_from(clip: Clip, source: TrackSource) -> Fingerprint:
-    """The files that a clip's frames and positions come from."""
-    pictures = sorted(clip.path.iterdir()) if clip.path.is_dir() else [clip.path]
-    return fingerprint([*pictures, *([source.file] if source.file is not None else sidecars(clip.path))])
 
 
 def _facts(opened: OpenClip, item: Item) -> dict[str, Any]:

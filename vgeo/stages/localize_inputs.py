@@ -45,8 +45,7 @@ def find_tasks(inputs: PathLike | Sequence[PathLike]) -> list[Task]:
             tasks += [Task(f"{path}:{name}", name, file=file, video=v) for v, name in enumerate(file.video_ids)]
     others = [path for path in given if Path(path).suffix.lower() not in FEATURE_SUFFIXES]
     for clip in find_clips(others) if others else ():
-        name = f"{clip.path}:{clip.video_id}" if clip.kind == "frames" else str(clip.path)
-        tasks.append(Task(name, clip.video_id, clip=clip))
+        tasks.append(Task(clip.name, clip.video_id, clip=clip))
     if not tasks:
         raise InputError(f"{given[0]}: holds no videos")
     seen: dict[str, str] = {}

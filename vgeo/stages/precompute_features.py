@@ -29,8 +29,7 @@ from vgeo.stages.encode import (
     read_weights,
     streams_ahead,
 )
-from vgeo.video.clips import Clip, TrackSource, find_clips
-from vgeo.video.positions import sidecars
+from vgeo.video.clips import Clip, TrackSource, files_of, find_clips
 from vgeo.video.sampling import Sampling
 
 __all__ = ["ClipFeatures", "encode_clip", "load_encoders", "precompute_features", "read_weights"]
@@ -110,7 +109,7 @@ def _work(
     streams = streams_ahead(todo, viewing, workers)
     try:
         for clip in clips:
-            with batch.item(str(clip.path) if clip.kind != "frames" else f"{clip.path}:{clip.video_id}") as item:
+            with batch.item(clip.name) as item:
                 item.outputs = [str(writer.path)]
                 if writer.made_from.get(clip.video_id) == made_from[clip.video_id]:
                     item.skip("finished before")
@@ -188,7 +187,6 @@ def _fingerprint(clip: Clip, source: TrackSource, records: Sequence[FrameRecord]
     if clip.kind == "frames":
         facts: object = [repr(records), fingerprint(clip.path.parent / record.path for record in records)]
     else:
-        pictures = sorted(clip.path.iterdir()) if clip.path.is_dir() else [clip.path]
-        facts = fingerprint([*pictures, *([source.file] if source.file is not None else sidecars(clip.path))])
+        facts = fingerprint(files_of(clip, source))
     text = json.dumps([facts, source.time_offset_s, source.max_gap_s])
     return hashlib.sha256(text.encode()).hexdigest()[:16]

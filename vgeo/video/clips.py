@@ -16,11 +16,11 @@ from vgeo.geo import sphere
 from vgeo.records import Floats
 from vgeo.video.finding import Clip, find_clips, is_image, natural_key
 from vgeo.video.pixels import Pixels, Shape
-from vgeo.video.positions import Moment, TrackSource, find_fixes
+from vgeo.video.positions import Moment, TrackSource, find_fixes, sidecars
 from vgeo.video.sampling import Sampling
 from vgeo.video.sources import FramesSource, ImagesSource, Source, VideoSource
 
-__all__ = ["Clip", "Frame", "OpenClip", "TrackSource", "find_clips", "open_clip"]
+__all__ = ["Clip", "Frame", "OpenClip", "TrackSource", "files_of", "find_clips", "open_clip"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,6 +129,12 @@ def open_clip(
     else:
         opened = ImagesSource(clip.path, _pictures(clip))
     return OpenClip(clip, opened, sampling, Shape(size, square), source)
+
+
+def files_of(clip: Clip, source: TrackSource) -> list[Path]:
+    """The files that a clip's frames and positions come from."""
+    pictures = sorted(clip.path.iterdir()) if clip.path.is_dir() else [clip.path]
+    return [*pictures, *(sidecars(clip.path) if source.file is None else [source.file])]
 
 
 def _pictures(clip: Clip) -> list[Path]:

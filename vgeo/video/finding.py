@@ -32,6 +32,11 @@ class Clip:
     path: Path
     kind: Kind
 
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        return f"{self.path}:{self.video_id}" if self.kind == "frames" else str(self.path)
+
 
 def find_clips(inputs: Sequence[str | os.PathLike[str]], leave_out: str | os.PathLike[str] | None = None) -> list[Clip]:
     """Find the clips in files, folders (and theirs), lists (.txt, one path a line; `-` is stdin) and frames.jsonl.

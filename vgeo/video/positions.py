@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -70,13 +71,14 @@ def find_fixes(
 
 def sidecars(path: Path) -> list[Path]:
     """Files beside `path` with its stem (a folder: its name) and a track's suffix, in a fixed order of suffixes."""
-    stem = path.name if path.is_dir() else path.stem
-    try:
-        names = {entry.name.lower(): entry for entry in sorted(path.absolute().parent.iterdir()) if entry != path}
+    stem = (path.name if path.is_dir() else path.stem).lower()
+    folder = path.absolute().parent
+    try:  # names alone: a folder of ten thousand clips is looked through for each of them
+        names = {name.lower(): name for name in os.listdir(folder) if name.lower().startswith(stem)}
     except OSError:
         return []
-    found = [names.get((stem + suffix).lower()) for suffix in SIDECAR_SUFFIXES]
-    return [entry for entry in found if entry is not None and entry.is_file()]
+    found = [folder / names[stem + suffix] for suffix in SIDECAR_SUFFIXES if stem + suffix in names]
+    return [entry for entry in found if entry.name != path.name and entry.is_file()]
 
 
 def _refuse_prediction(path: Path) -> None:
