@@ -68,6 +68,15 @@ def test_held_out_files_are_used_whole_and_overlap_is_said(tmp_path: Path, caplo
     assert "1 clips of --val are also trained on, clip00" in caplog.text
 
 
+def test_a_clip_in_two_files_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    a = worlds.write_features(tmp_path / "a.h5", {"x": 3, "y": 2})
+    b = worlds.write_features(tmp_path / "b.h5", {"y": 4, "z": 2})
+    split([a], [], None, 0)
+    assert not caplog.text
+    split([a, b], [], None, 0)
+    assert "1 clips are in two of the files, y first" in caplog.text
+
+
 def test_nothing_to_learn_from_says_what_to_do(tmp_path: Path) -> None:
     none = worlds.write_features(tmp_path / "n.h5", 3, unknown=1.1)
     one = worlds.write_features(tmp_path / "o.h5", 1)

@@ -229,6 +229,8 @@ def test_a_full_disk_is_said_of_the_folder_and_not_of_its_parts(
         raise DiskError(f"{path}: not written") from OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("vgeo.training.folder.write_state", full)
+    with pytest.raises(DiskError, match=r"then run again$"):
+        go(features, tmp_path / "n")
     with pytest.raises(DiskError, match=r"/m: not written \(No space left on device\); make room.*--resume") as caught:
         go(features, tmp_path / "m", resume=True)
     assert ".partial" not in str(caught.value)

@@ -5,6 +5,7 @@ Shapes: N frames, V clips, D feature width, B clips and T frames of a batch.
 
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -80,6 +81,8 @@ def split(files: Sequence[FeatureFile], val_files: Sequence[FeatureFile], fracti
         raise FormatError(
             "no frame of the features has a position to learn from; give tracks to precompute-features with --track"
         )
+    if twice := [video for video, times in Counter(every.video_ids).items() if times > 1]:
+        log.warning("%d clips are in two of the files, %s first; held-out ones may be trained on", len(twice), twice[0])
     if val_files:
         val = positioned(val_files)
         if not len(val):

@@ -44,7 +44,7 @@ def validate(method: Method, store: FeatureStore, gallery: Gallery, compute: Com
             for frames_BT, mask_BT in whole_clips(store.frames):
                 clips = store.batch(frames_BT, mask_BT)
                 with compute.autocast():
-                    queries_nE = method.queries(clips)[clips.mask_BT].float()
+                    queries_nE = clips.frames(method.queries(clips)).float()
                 best_N[frames_BT[mask_BT].numpy()] = top_k(queries_nE, keys_GE, 1).index_NK[:, 0].cpu().numpy()
     finally:
         method.train(was_training)

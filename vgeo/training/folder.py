@@ -64,7 +64,8 @@ class RunFolder:
             self.save(self.path, best, about_best, more)
         except DiskError as error:  # it may name a file of the unfinished folder, which is gone
             reason = getattr(error.__cause__, "strerror", None) or error
-            raise DiskError(f"{self.path}: not written ({reason}); make room, then run again with --resume") from error
+            again = " with --resume" if (self.path / STATE).is_file() else ""
+            raise DiskError(f"{self.path}: not written ({reason}); make room, then run again{again}") from error
         self._gallery_is_there = True
 
     def _put_gallery(self, folder: Path) -> None:

@@ -1,6 +1,7 @@
 """The one loop for all methods: phases, epochs, steps. Everything random is a function of (seed, phase, epoch).
 
-A step makes no round trip to the host: losses are summed on the device and read back twice a second for the screen.
+A step of the loop makes no round trip to the host (GeoCLIP's queue, where it is set, makes one): losses are summed on
+the device and read back twice a second for the screen.
 Matrix products run in bf16 under autocast where that is fast (no loss scaling: bf16 has float32's range); in fp32 they
 are fp32 (PyTorch's default keeps TF32 off), and the weights and Adam's moments always are.
 
@@ -246,4 +247,4 @@ class _Meter:
 
     def means(self) -> dict[str, float]:
         """Mean of each term over the steps."""
-        return {name: float(value) / self._steps for name, value in self._sums.items()}
+        return {name: float(value) / self._steps + 0.0 for name, value in self._sums.items()}  # 0.0: never "-0"
