@@ -135,7 +135,7 @@ def test_a_grid_of_absurd_size_is_refused_with_a_spacing_that_fits(tmp_path: Pat
 
 
 def test_the_guard_counts_only_what_lies_in_the_area(tmp_path: Path) -> None:
-    thin = [[0, 0], [10, 10], [10, 10.1], [0, 0.1], [0, 0]]
+    thin = [[0, 0], [10, 7], [10, 7.1], [0, 0.1], [0, 0]]  # at 45 degrees, rows and edges would keep step
     area = tmp_path / "thin.geojson"
     area.write_text(json.dumps({"type": "Polygon", "coordinates": [thin]}))
     gallery = build_grid([], GridRules(spacing_km=2, max_points=60_000), within=area)
@@ -358,3 +358,23 @@ def test_boxes_as_tall_as_countries_keep_the_spacing(tmp_path: Path) -> None:
     assert len(world) == pytest.approx(4 * np.pi * EARTH_RADIUS_KM**2 / 300**2, rel=0.05)
     with pytest.raises(UsageError, match="--spacing-km"):
         build_grid([track], GridRules(spacing_km=0.1, margin_km=20_000))
+
+
+def test_a_header_without_places_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "h.csv").write_text("LAT,LON\n")
+    with pytest.raises(InputError, match=r"h\.csv: no places"):
+        build_gallery("points", [tmp_path / "h.csv"], tmp_path / "g.h5")
+    assert not (tmp_path / "g.h5").exists()
+
+
+def test_small_areas_are_covered_to_their_edges(tmp_path: Path) -> None:
+    """A disc four spacings wide holds as many points as its area says, and none of it is far from one."""
+    turn = np.radians(np.arange(0, 360, 5))
+    ring = [[10 + 0.2 * np.cos(a), 0.2 * np.sin(a)] for a in turn]
+    area = tmp_path / "disc.geojson"
+    area.write_text(json.dumps({"type": "Polygon", "coordinates": [[*ring, ring[0]]]}))
+    spacing_km = 0.1 * np.pi / 180 * EARTH_RADIUS_KM
+    found = build_grid([], GridRules(spacing_km=spacing_km), within=area).latlon_deg
+    assert 11 <= len(found) <= 14  # pi 2^2 = 12.6
+    inside = np.array([[0.19 * r * np.sin(a), 10 + 0.19 * r * np.cos(a)] for a in turn for r in (0, 0.5, 1)])
+    assert distance_km(inside[:, None], found[None]).min(axis=1).max() < spacing_km

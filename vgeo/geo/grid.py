@@ -101,6 +101,13 @@ def grid(box: Box, spacing_km: float) -> Floats:
     return points.reshape(-1, 2)
 
 
+def even_latitudes(box: Box, spacing_km: float) -> Floats:
+    """Rows of a grid that lie in the middle of their bands: on the edges, an area would hardly hold any."""
+    rows, _ = grid_shape(box, spacing_km)
+    middle = (np.arange(rows) + 0.5) / rows
+    return np.asarray(np.round(box.south_deg + middle * (box.north_deg - box.south_deg), DECIMALS), np.float64)
+
+
 def even_columns(box: Box, lat_deg: Floats, spacing_km: float) -> NDArray[np.int64]:
     """Points on each row [R] of a grid whose rows follow the parallels' own lengths, at least one."""
     lengths_km = box.width_deg * KM_PER_DEG * np.cos(np.radians(lat_deg))

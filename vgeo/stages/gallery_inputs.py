@@ -27,7 +27,11 @@ def read_places(inputs: Sequence[Source], keep_features: bool = False) -> Galler
     """
     if sum(is_stdio(source) for source in inputs) > 1:
         raise InputError("-: stdin can be read once; give it once")
-    return join([_read(source, keep_features) for source in inputs])
+    gallery = join([_read(source, keep_features) for source in inputs])
+    if not len(gallery):
+        names = ", ".join(str(source) for source in inputs)
+        raise InputError(f"{names}: no places, only a header; give a file that holds some")
+    return gallery
 
 
 def _read(source: Source, keep_features: bool) -> Gallery:

@@ -13,7 +13,17 @@ from vgeo.errors import InputError, UsageError
 from vgeo.formats.areas import Area, read_areas
 from vgeo.formats.gallery import Gallery
 from vgeo.geo import cells
-from vgeo.geo.grid import Box, bounding_box, even_columns, even_rows, fitting_spacing_km, grid, grid_axes, grid_shape
+from vgeo.geo.grid import (
+    Box,
+    bounding_box,
+    even_columns,
+    even_latitudes,
+    even_rows,
+    fitting_spacing_km,
+    grid,
+    grid_axes,
+    grid_shape,
+)
 from vgeo.geo.sphere import wrap_lon
 from vgeo.logs import SILENT, Progress
 from vgeo.stages.gallery_inputs import Source, read_places
@@ -184,6 +194,8 @@ def _fill(region: Region, spacing_km: float) -> NDArray[np.float64]:
     if not region.areas and not region.even:
         return grid(region.box, spacing_km)
     lat, lon = grid_axes(region.box, spacing_km)
+    if region.even:
+        lat = even_latitudes(region.box, spacing_km)
     widest = max(len(lon), int(even_columns(region.box, lat, spacing_km).max()))
     step = max(1, _CHUNK_POINTS // widest)
     pieces = []
