@@ -73,6 +73,12 @@ def test_every_format_reads_back(chain: Path) -> None:
         assert tracks[2].latlon_deg[3].tolist() == [2.003, 2.003]
 
 
+def test_features_are_taken_whole_and_it_says_so(chain: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["localize", "-m", "nearest", "--rate-hz", "0.5", "--out", "t.csv"]) == 0
+    assert "feature files are taken whole" in capfd.readouterr().err
+    assert len((chain / "t.csv").read_text().splitlines()) == 1 + 3 * 4
+
+
 def test_nothing_is_overwritten_or_done_twice(chain: Path, capfd: pytest.CaptureFixture[str]) -> None:
     args = ["localize", "-m", "nearest", "--out", "t.csv"]
     assert run(args) == 0
@@ -127,6 +133,8 @@ def test_wrong_words(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
         (["--out", "/proc/x/y.csv"], 73, "cannot be created"),
         (["none.mp4", "-m", "nearest"], 66, "none.mp4"),
         (["--top-k", "0"], 2, "top-k"),
+        (["--decoder", "magic"], 2, "--decoder magic"),
+        (["--track", "none.gpx"], 66, "none.gpx"),
     ]:
         assert run(["localize", *words]) == code, words
         error = capfd.readouterr().err

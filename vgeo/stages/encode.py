@@ -23,7 +23,7 @@ from vgeo.encoders.base import Encoder, EncoderSpec
 from vgeo.errors import UsageError
 from vgeo.logs import SILENT, Progress
 from vgeo.records import Floats
-from vgeo.video.clips import Clip, Frame, OpenClip, TrackSource, open_clip
+from vgeo.video.clips import Clip, Frame, OpenClip, TrackSource, check_opening, open_clip
 from vgeo.video.sampling import Sampling
 
 log = logging.getLogger(__name__)
@@ -50,12 +50,15 @@ class ClipFeatures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Viewing:
-    """How clips are opened and cut into batches."""
+    """How clips are opened and cut into batches. Raises UsageError, InputError where none could be."""
 
     sampling: Sampling
     source: TrackSource
     decoder: str
     batch_size: int
+
+    def __post_init__(self) -> None:
+        check_opening(self.decoder, self.source)
 
 
 def load_encoders(

@@ -5,15 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vgeo.errors import InputError, UsageError
+from vgeo.errors import UsageError
 from vgeo.formats.frame_folder import FrameFolder, VideoFrames, fingerprint
 from vgeo.logs import SILENT, Progress
 from vgeo.records import FrameRecord, Outcome, format_utc
 from vgeo.stages.batch import Batch, Item
-from vgeo.video.clips import OpenClip, TrackSource, files_of, find_clips, open_clip
+from vgeo.video.clips import OpenClip, TrackSource, check_opening, files_of, find_clips, open_clip
 from vgeo.video.pixels import RESIZING
 from vgeo.video.sampling import Sampling
-from vgeo.video.sources import DECODERS
 
 log = logging.getLogger(__name__)
 
@@ -42,10 +41,7 @@ def extract_frames(
         raise UsageError(f"--quality {quality}: must be from 1 to 100")
     if size is not None and size < 1:
         raise UsageError(f"--size {size}: must be at least 1")
-    if decoder not in DECODERS:
-        raise UsageError(f"--decoder {decoder}: not one of {', '.join(DECODERS)}")
-    if source.file is not None and not source.file.exists():
-        raise InputError(f"{source.file}: no such file; --track takes GPX, CSV, GeoJSON, KML or DJI SRT")
+    check_opening(decoder, source)
     settings = _settings(sampling, size, quality, decoder, source)
     clips = find_clips(inputs, leave_out=out)
     progress.start("extract-frames", len(clips), "clips")

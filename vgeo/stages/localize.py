@@ -170,7 +170,10 @@ def prepare(
     """Find the clips and load what they need; parameters and errors as in `localize`."""
     if top_k < 1:
         raise UsageError(f"--top-k {top_k}: must be at least 1")
+    viewing = Viewing(sampling=sampling, source=source, decoder=decoder, batch_size=_BATCH_FRAMES)
     tasks = find_tasks(inputs)
+    if sampling != Sampling() and any(task.file is not None for task in tasks):
+        log.warning("feature files are taken whole: what chooses frames, as --rate-hz does, is for clips")
     compute = choose(device, precision)
     chosen = dict(weights or {})
     loaded = model if isinstance(model, Model) else load_model(_default_model(model), settings=settings, weights=chosen)
@@ -184,7 +187,6 @@ def prepare(
     if any(task.clip is not None for task in tasks):
         encoders = _load_encoders(needed, loaded, compute, chosen, offline)
     localizer = Localizer(loaded, candidates, compute, top_k=top_k, places=places, progress=progress)
-    viewing = Viewing(sampling=sampling, source=source, decoder=decoder, batch_size=_BATCH_FRAMES)
     return Prepared(tasks, localizer, encoders, viewing)
 
 

@@ -72,6 +72,7 @@ def precompute_features(
     """
     if batch_size < 1:
         raise UsageError(f"--batch-size {batch_size}: must be at least 1")
+    viewing = Viewing(sampling=sampling, source=source, decoder=decoder, batch_size=batch_size)
     clips = find_clips(inputs)
     if not encoder_names:
         log.info("encoder gist, which needs no weights; -e clip -e dinov2 see more and download theirs")
@@ -82,7 +83,6 @@ def precompute_features(
         encoder_names or [DEFAULT_ENCODER], compute, weights=weights, settings=settings, offline=offline
     )
     specs = {name: encoder.spec for name, encoder in encoders.items()}
-    viewing = Viewing(sampling=sampling, source=source, decoder=decoder, batch_size=batch_size)
     with (
         FeatureWriter(out, specs, sampling.describe(), _describe_decoder(decoder), overwrite) as writer,
         Batch(report, fail_fast) as batch,

@@ -18,9 +18,9 @@ from vgeo.video.finding import Clip, find_clips, is_image, natural_key
 from vgeo.video.pixels import Pixels, Shape
 from vgeo.video.positions import Moment, TrackSource, find_fixes, sidecars
 from vgeo.video.sampling import Sampling
-from vgeo.video.sources import FramesSource, ImagesSource, Source, VideoSource
+from vgeo.video.sources import DECODERS, FramesSource, ImagesSource, Source, VideoSource
 
-__all__ = ["Clip", "Frame", "OpenClip", "TrackSource", "files_of", "find_clips", "open_clip"]
+__all__ = ["Clip", "Frame", "OpenClip", "TrackSource", "check_opening", "files_of", "find_clips", "open_clip"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,6 +105,14 @@ class OpenClip:
             raise FormatError(f"{self.clip.path}: none of {len(self._rows)} wanted frames can be decoded")
 
 
+def check_opening(decoder: str, source: TrackSource) -> None:
+    """Raise, before the first clip, what every clip would raise: UsageError or InputError."""
+    if decoder not in DECODERS:
+        raise UsageError(f"--decoder {decoder}: not one of {', '.join(DECODERS)}")
+    if source.file is not None and not source.file.exists():
+        raise InputError(f"{source.file}: no such file; --track takes GPX, CSV, GeoJSON, KML or DJI SRT")
+
+
 def open_clip(
     clip: Clip,
     sampling: Sampling = Sampling(),
@@ -121,6 +129,7 @@ def open_clip(
     """
     if size is not None and size < 1:
         raise UsageError(f"--size {size}: must be at least 1")
+    check_opening(decoder, source)
     opened: Source
     if clip.kind == "video":
         opened = VideoSource(clip.path, decoder)

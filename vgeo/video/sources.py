@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vgeo.errors import FormatError, InputError, UsageError
+from vgeo.errors import FormatError, InputError
 from vgeo.records import Floats, FrameRecord, parse_utc
 from vgeo.video.decode import Video
 from vgeo.video.images import image_times, read_exif, read_images
@@ -47,8 +47,6 @@ class VideoSource:
     presampled = False
 
     def __init__(self, path: Path, decoder: str) -> None:
-        if decoder not in DECODERS:
-            raise UsageError(f"--decoder {decoder}: not one of {', '.join(DECODERS)}")
         self._video, self._decoder = Video(path), decoder
         table, info = self._video.table, self._video.info
         self.time_s, self.duration_s = table.time_s, table.duration_s
