@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 import worlds
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 
 from vgeo.errors import BusyError, DiskError, FormatError, InputError, OutputError, SettingError
 from vgeo.formats.checkpoints import atomic_folder, read_model
@@ -144,6 +144,13 @@ def test_a_damaged_state_is_said(features: Path, tmp_path: Path) -> None:
         state.write_bytes(damage)
         with pytest.raises(FormatError, match="damaged"):
             go(features, tmp_path / "m", resume=True)
+    state.write_bytes(save({"model.a": torch.zeros(1)}, {"vgeo": '{"settings": {}, "position": 1}'}))
+    with pytest.raises(FormatError, match="damaged"):
+        go(features, tmp_path / "m", resume=True)
+    state.write_bytes(whole)
+    (tmp_path / "m" / "metrics.jsonl").write_text('{"loss": "low"}\n')
+    with pytest.raises(FormatError, match=r"metrics\.jsonl: damaged"):
+        go(features, tmp_path / "m", resume=True)
 
 
 def test_existing_folders_are_not_replaced_unasked(features: Path, tmp_path: Path) -> None:

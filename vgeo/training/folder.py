@@ -41,7 +41,7 @@ class RunFolder:
         state = read_state(self.path / STATE)
         lines = read_text(self.path / METRICS).splitlines()
         metrics = [parse_json(line, self.path / METRICS) for line in lines]
-        if not all(isinstance(line, dict) and "loss" in line for line in metrics):
+        if not all(isinstance(line, dict) and isinstance(line.get("loss"), float) for line in metrics):
             raise FormatError(f"{self.path / METRICS}: damaged, cannot resume; train anew with --overwrite")
         self._gallery_is_there = (self.path / GALLERY).is_file()
         return state, metrics

@@ -71,6 +71,8 @@ def read_state(path: Path) -> State:
         tensors = load_safetensors(path)
         with safe_open(path, "pt") as file:
             facts = json.loads(file.metadata()["vgeo"])
+        if not all(isinstance(facts[name], dict) for name in ("settings", "position", "best")):
+            raise ValueError("not what a run writes")
     except (FormatError, SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
         raise FormatError(f"{path}: damaged, cannot resume from it; train anew with --overwrite") from error
     model, optimizer = (
