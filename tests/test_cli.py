@@ -154,6 +154,18 @@ def test_interrupt_ends_with_130(tmp_path) -> None:
     assert err.startswith("vgeo: interrupted")
 
 
+def test_a_polite_kill_leaves_no_unfinished_file(tmp_path) -> None:
+    code = (
+        "import time, vgeo.stages.doctor as d\nfrom vgeo.formats.streams import atomic_write\n"
+        "def examine():\n    with atomic_write('x.json'):\n        print(flush=True)\n        time.sleep(30)\n"
+        "d.examine = examine\nfrom vgeo.cli import main\nmain()"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, "doctor"], stdout=subprocess.PIPE, cwd=tmp_path)
+    assert process.stdout is not None and process.stdout.readline() and os.listdir(tmp_path)
+    process.terminate()
+    assert process.wait(timeout=10) == 143 and not os.listdir(tmp_path)
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_protocol_answers(shell: str) -> None:
     words = {"bash": {"COMP_WORDS": "vgeo doc", "COMP_CWORD": "1"}}.get(

@@ -4,6 +4,7 @@ import errno
 import importlib
 import inspect
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Annotated, NoReturn
@@ -83,6 +84,8 @@ register(app)
 def main() -> NoReturn:
     """Entry point of the console script."""
     _open_closed_streams()
+    # A polite kill, as of `timeout` or a batch system: unfinished files are removed on the way out.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()
