@@ -11,14 +11,17 @@ import pytest
 import vgeo
 from vgeo.cli import run
 from vgeo.encoders.base import EncoderSpec
-from vgeo.errors import InputError
+from vgeo.errors import FormatError, InputError
 from vgeo.formats.checkpoints import save_model
 from vgeo.formats.features import FeatureWriter
 from vgeo.formats.gallery import Gallery, write_gallery
 from vgeo.geo.sphere import distance_km
 from vgeo.methods.geoclip import GeoClip
 from vgeo.methods.settings import to_dict
+from vgeo.records import Localization
 from vgeo.stages.batch import Batch
+from vgeo.stages.localize import Prepared
+from vgeo.stages.localize_inputs import Task
 
 GIST = EncoderSpec(name="gist", dim=8, weights="none", weights_hash="none", preprocessing="p", settings={})
 
@@ -79,6 +82,35 @@ def test_features_are_taken_whole_and_it_says_so(chain: Path, capfd: pytest.Capt
     assert len((chain / "t.csv").read_text().splitlines()) == 1 + 3 * 4
 
 
+def test_a_map_page_beside_the_tracks(chain: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["localize", "-m", "nearest", "--out", "t.geojson", "--map", "t.html"]) == 0
+    page = (chain / "t.html").read_text()
+    assert all(f'"{video_id}"' in page for video_id in ("v0", "v1", "v2"))
+    assert run(["localize", "-m", "nearest", "--map", "t.html"]) == 73
+    assert run(["localize", "-m", "nearest", "--out", "tracks/", "--map", "other.html"]) == 2
+    assert "--map other.html: goes with one file" in capfd.readouterr().err
+    assert not (chain / "other.html").exists()
+
+
+def test_an_early_end_leaves_a_whole_collection_on_stdout_and_no_file(
+    chain: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def one(self: Prepared, task: Task, *rest: object) -> Localization:
+        if task.video_id == "v1":
+            raise FormatError("v1: made to fail")
+        return whole(self, task, *rest)  # type: ignore[arg-type]
+
+    whole = Prepared.one
+    monkeypatch.setattr(Prepared, "one", one)
+    capfd.readouterr()
+    assert run(["localize", "-m", "nearest", "--fail-fast"]) == 65
+    captured = capfd.readouterr()
+    assert {f["properties"]["video_id"] for f in json.loads(captured.out)["features"]} == {"v0"}
+    assert "v1: made to fail" in captured.err
+    assert run(["localize", "-m", "nearest", "--fail-fast", "--out", "t.geojson"]) == 65
+    assert not (chain / "t.geojson").exists()
+
+
 def test_nothing_is_overwritten_or_done_twice(chain: Path, capfd: pytest.CaptureFixture[str]) -> None:
     args = ["localize", "-m", "nearest", "--out", "t.csv"]
     assert run(args) == 0
@@ -134,6 +166,7 @@ def test_wrong_words(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
         (["none.mp4", "-m", "nearest"], 66, "none.mp4"),
         (["--top-k", "0"], 2, "top-k"),
         (["--decoder", "magic"], 2, "--decoder magic"),
+        (["--weights", "clip=a", "--weights", "clip=b"], 2, "given before"),
         (["--track", "none.gpx"], 66, "none.gpx"),
     ]:
         assert run(["localize", *words]) == code, words

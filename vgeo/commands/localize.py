@@ -33,6 +33,12 @@ def localize(
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(
+            "--map", help="Also draw all clips on one self-contained HTML page.", rich_help_panel=options.OUTPUT
+        ),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option("--model", help="Model folder; else models/geoclip if there.", rich_help_panel=options.MODEL),
@@ -94,7 +100,7 @@ def localize(
     given = _by_owner(weights or [])
     from vgeo.stages.localize_files import check_out, write_batch
 
-    check_out(out, format, overwrite, report)
+    check_out(out, format, overwrite, report, page)
     from vgeo.stages.localize import prepare
     from vgeo.video.clips import TrackSource
     from vgeo.video.sampling import Sampling
@@ -126,6 +132,7 @@ def localize(
             format=format,
             overwrite=overwrite,
             report=report,
+            page=page,
             fail_fast=fail_fast,
             progress=progress,
         )
@@ -138,5 +145,8 @@ def _by_owner(words: list[str]) -> dict[str, str]:
     for word in words:
         owner, equals, path = word.partition("=")
         known = equals and owner.partition(":")[0] in (*encoders.names(), *methods.names())
-        found[owner if known else ""] = path if known else word
+        owner, path = (owner, path) if known else ("", word)
+        if owner in found:
+            raise UsageError(f"--weights {word}: weights of the same name were given before; leave one of them out")
+        found[owner] = path
     return found

@@ -100,15 +100,16 @@ def load_encoders(
 
 def read_weights(words: Sequence[str], names: Sequence[str]) -> dict[str, str]:
     """Read `PATH` or `ENCODER=PATH` words; the encoder may be left out where there is one. Raises UsageError."""
-    found = {}
+    found: dict[str, str] = {}
     for word in words:
         name, equals, path = word.partition("=")
-        if equals and name in names:
-            found[name] = path
-        elif len(names) == 1:
-            found[names[0]] = word
-        else:
-            raise UsageError(f"--weights {word}: say whose, as in --weights {names[0]}={word}")
+        if not equals or name not in names:
+            if len(names) > 1:
+                raise UsageError(f"--weights {word}: say whose, as in --weights {names[0]}={word}")
+            name, path = names[0], word
+        if name in found:
+            raise UsageError(f"--weights {word}: weights of {name} were given before; leave one of them out")
+        found[name] = path
     return found
 
 

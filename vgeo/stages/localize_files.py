@@ -2,11 +2,12 @@
 
 import logging
 import os
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from vgeo.errors import OutputError, SettingError, UsageError
+from vgeo.errors import OutputError, SettingError, UsageError, VgeoError
 from vgeo.formats.streams import (
     check_output,
     dump_json,
@@ -20,7 +21,8 @@ from vgeo.formats.streams import (
 from vgeo.formats.tracks import FORMATS, format_of, write_localizations
 from vgeo.logs import SILENT, Progress
 from vgeo.methods.settings import differences
-from vgeo.records import Outcome
+from vgeo.records import Localization, Outcome
+from vgeo.reports.map import write_map
 from vgeo.stages.batch import Batch
 from vgeo.stages.localize import Prepared
 
@@ -34,12 +36,18 @@ def is_folder(out: str) -> bool:
     return out.endswith(os.sep) or Path(out).is_dir()
 
 
-def check_out(out: str, format: str | None, overwrite: bool, report: Path | None = None) -> None:
+def check_out(
+    out: str, format: str | None, overwrite: bool, report: Path | None = None, page: Path | None = None
+) -> None:
     """Raise UsageError or OutputError, before any work, when results cannot be written there."""
     if format is not None and format not in FORMATS:
         raise UsageError(f"--format {format}: not one of {', '.join(FORMATS)}")
     if report is not None and is_stdio(report) and is_stdio(out):
         raise UsageError("--report -: stdout takes the tracks already; give a file, for them (--out) or the report")
+    if page is not None and is_folder(out):
+        raise UsageError(f"--map {page}: goes with one file of all clips; {out} is a folder of one file a clip")
+    if page is not None:
+        check_output(page, overwrite)
     if is_folder(out):
         make_folder(out)
         if not os.access(out, os.W_OK):
@@ -57,24 +65,55 @@ def write_batch(
     format: str | None = None,
     overwrite: bool = False,
     report: Path | None = None,
+    page: Path | None = None,
     fail_fast: bool = False,
     progress: Progress = SILENT,
 ) -> list[Outcome]:
     """Localize and write all clips; return what became of each.
 
     out: a file, `-`, or a folder (see `is_folder`), in which clips that are there already are skipped.
+    page: also draw all of them on one map page; not with a folder.
     Raises OutputError, DiskError; SettingError when the folder was filled with other settings.
     """
-    check_out(out, format, overwrite, report)
+    check_out(out, format, overwrite, report, page)
     with Batch(report, fail_fast) as batch:
         if is_folder(out):
             _fill_folder(prepared, Path(out), format or "geojson", overwrite, batch, progress)
         else:
-            found = prepared.run(batch, progress, out)
+            found = _Passing(prepared.run(batch, progress, out), whole=not is_stdio(out), keep=page is not None)
             first = next(found, None)
             if first is not None:  # else all failed, and there is nothing to write
                 write_localizations(out, chain([first], found), format)
+            if found.error is not None:
+                raise found.error
+            if page is not None and found.clips:
+                write_map(page, found.clips)
     return batch.outcomes
+
+
+class _Passing(Iterator[Localization]):
+    """Passes clips on, and keeps them for the map where one is wanted.
+
+    whole: an error stops the writer, so that no file is written; else it ends the clips and waits in `error`, so that
+    what stands on stdout by then is closed as its format wants.
+    """
+
+    def __init__(self, clips: Iterable[Localization], *, whole: bool, keep: bool) -> None:
+        self._source, self._whole, self._keep = iter(clips), whole, keep
+        self.clips: list[Localization] = []
+        self.error: VgeoError | None = None
+
+    def __next__(self) -> Localization:
+        try:
+            clip = next(self._source)
+        except VgeoError as error:
+            if self._whole:
+                raise
+            self.error = error
+            raise StopIteration from error
+        if self._keep:
+            self.clips.append(clip)
+        return clip
 
 
 def _fill_folder(
