@@ -56,7 +56,13 @@ Out = Annotated[
     Path, typer.Option("--out", "-o", help="HDF5, CSV or GeoJSON by suffix; - is CSV.", rich_help_panel=options.OUTPUT)
 ]
 Format = Annotated[
-    str | None, typer.Option("--format", help="h5, csv or geojson, whatever the name.", rich_help_panel=options.OUTPUT)
+    str | None,
+    typer.Option(
+        "--format",
+        help="h5, csv or geojson, whatever the name.",
+        autocompletion=options.one_of("h5", "csv", "geojson"),
+        rich_help_panel=options.OUTPUT,
+    ),
 ]
 Model = Annotated[
     str | None,

@@ -30,6 +30,7 @@ def localize(
             "--format",
             "-f",
             help="geojson, geojsonl, gpx, kml or csv; else by the suffix of --out.",
+            autocompletion=options.one_of("geojson", "geojsonl", "gpx", "kml", "csv"),
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,

@@ -8,9 +8,19 @@ import typer
 from vgeo import errors
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from vgeo.records import Outcome
+
+
+def one_of(*words: str) -> "Callable[[str], list[str]]":
+    """Completion, for the shell, of an option that takes one of a few words."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [word for word in words if word.startswith(incomplete)]
+
+    return complete
+
 
 INPUTS = "Input"
 OUTPUT = "Output"
@@ -27,19 +37,28 @@ Report = Annotated[
 ]
 FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first input that fails.", rich_help_panel=RUN)]
 Device = Annotated[
-    str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.", rich_help_panel=RUN, show_default=True)
+    str,
+    typer.Option(
+        "--device",
+        help="auto, cpu, cuda or cuda:N.",
+        autocompletion=one_of("auto", "cpu", "cuda"),
+        rich_help_panel=RUN,
+    ),
 ]
 Precision = Annotated[
-    str, typer.Option("--precision", help="auto (bf16 where it is fast), fp32 or bf16.", rich_help_panel=RUN)
+    str,
+    typer.Option(
+        "--precision",
+        help="auto (bf16 where it is fast), fp32 or bf16.",
+        autocompletion=one_of("auto", "fp32", "bf16"),
+        rich_help_panel=RUN,
+    ),
 ]
 Seed = Annotated[
-    int, typer.Option("--seed", min=0, max=2**63 - 1, help="Seed of everything random.", rich_help_panel=RUN)
+    int, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of everything random.", rich_help_panel=RUN)
 ]
 Offline = Annotated[
     bool, typer.Option("--offline", help="Never touch the network: local files and caches only.", rich_help_panel=RUN)
-]
-Workers = Annotated[
-    int, typer.Option("--workers", min=0, help="Decoder processes; 0 decodes in this one.", rich_help_panel=RUN)
 ]
 Settings = Annotated[
     list[str] | None,
@@ -136,6 +155,7 @@ Decoder = Annotated[
     typer.Option(
         "--decoder",
         help="pyav goes by timestamps. decord is for comparison: it errs on HEVC, MPEG-TS, AVI and cut files.",
+        autocompletion=one_of("pyav", "decord"),
         rich_help_panel=RUN,
     ),
 ]

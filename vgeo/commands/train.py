@@ -30,6 +30,11 @@ ValFraction = Annotated[
     typer.Option("--val-fraction", min=0, max=0.9, rich_help_panel=options.INPUTS,
                  help="Share of the clips to hold out; else by the label 'split', else 0.2."),
 ]  # fmt: skip
+Weights = Annotated[
+    str | None,
+    typer.Option("--weights", metavar="PATH", help="Folder of the method's released weights, instead of the package's.",
+                 rich_help_panel=options.MODEL),
+]  # fmt: skip
 Out = Annotated[
     Path | None,
     typer.Option("--out", "-o", help="Model folder; else models/METHOD.", rich_help_panel=options.OUTPUT),
@@ -63,7 +68,7 @@ def train(
     method: Method = "geoclip",
     settings: options.Settings = None,
     config: options.Config = None,
-    weights: options.Weights = None,
+    weights: Weights = None,
     gallery: Gallery = None,
     val: Val = None,
     val_fraction: ValFraction = None,
@@ -105,7 +110,7 @@ def train(
             val_fraction=val_fraction,
             settings=settings or (),
             config=config,
-            weights={method: weights[-1].removeprefix(f"{method}=")} if weights else None,
+            weights={method: weights} if weights else None,
             options=Options(epochs=epochs, batch_size=batch_size, accumulate=accumulate, seed=seed),
             eval_every=eval_every,
             resume=resume,
