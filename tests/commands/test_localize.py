@@ -191,7 +191,7 @@ def test_without_weights_it_says_how_to_get_them(
 
     monkeypatch.setattr(geoclip_release.importlib.util, "find_spec", lambda name: None)
     assert run(["localize", clip, "--offline", "--out", "t.geojson"]) == 69
-    assert "pip install 'vgeo[geoclip]'" in capfd.readouterr().err
+    assert "pip install geoclip" in capfd.readouterr().err
     assert not (here / "t.geojson").exists()
 
 

@@ -56,7 +56,7 @@ def _package_folder() -> Path:
     found = importlib.util.find_spec("geoclip")  # finds, does not import
     if found is None or found.origin is None:
         raise MissingModelError(
-            "GeoCLIP's released weights are not here; get them with: pip install 'vgeo[geoclip]' "
+            "GeoCLIP's released weights are not here; get them with: pip install geoclip "
             "(or copy the package's folder and give --weights geoclip=FOLDER)"
         )
     return Path(found.origin).parent

@@ -58,7 +58,9 @@ def _versions() -> Iterator[Check]:
         try:
             yield Check(name=package, status="ok", found=importlib.metadata.version(package), needed=True)
         except importlib.metadata.PackageNotFoundError:
-            yield Check(name=package, status="missing", found="not installed", advice="pip install vgeo", needed=True)
+            yield Check(
+                name=package, status="missing", found="not installed", advice=f"pip install {package}", needed=True
+            )
 
 
 def _codecs() -> Iterator[Check]:
@@ -102,7 +104,7 @@ def _weights() -> Iterator[Check]:
             name="GeoCLIP heads",
             status="note",
             found="wheel geoclip is not installed",
-            advice="pip install 'vgeo[geoclip]' for zero-shot localization",
+            advice="pip install geoclip for zero-shot localization",
         )
     try:
         from huggingface_hub import constants
