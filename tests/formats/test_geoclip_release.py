@@ -68,5 +68,5 @@ def test_nothing_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="no GeoCLIP weights"):
         read_geoclip_release(tmp_path)
     monkeypatch.setattr(geoclip_release.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MissingModelError, match=r"pip install 'vgeo\[geoclip\]'"):
+    with pytest.raises(MissingModelError, match=r"pip install geoclip"):
         read_geoclip_release()
