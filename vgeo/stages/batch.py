@@ -91,7 +91,7 @@ class Batch:
             exit_code=exit_code,
             frames=item.frames,
             declared_frames=item.declared_frames,
-            outputs=tuple(item.outputs),
+            outputs=() if status == "failed" else tuple(item.outputs),
         )
         self.outcomes.append(outcome)
         if self._file is not None:
