@@ -94,7 +94,8 @@ def test_only_needed_groups_are_decoded(barcode_video: Maker, monkeypatch: pytes
     video = Video(barcode_video("plain.mp4"))
     fed.clear()
     assert [row for row, _ in video.images([0, 62], Shape())] == [0, 62]
-    assert fed[0] == 0 and min(n for n in fed if n) == 60 and len(fed) <= 6
+    # Two groups are decoded by two threads, in any order: the packet of frame 0, and those of frames 60 to 62.
+    assert min(fed) == 0 and all(n == 0 or n >= 60 for n in fed) and len(fed) <= 6
 
 
 def test_rotation_is_applied(barcode_video: Maker) -> None:
