@@ -1,4 +1,3 @@
-# ruff: noqa: TID253 - loaded by encoders only
 """Weights from the Hugging Face hub or a local folder, without pickle, without chatter, without long waits."""
 
 import hashlib

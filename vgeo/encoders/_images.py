@@ -1,4 +1,3 @@
-# ruff: noqa: TID253, N803, N806 - loaded by encoders only; shape suffixes
 """From decoded frames to what a backbone wants: one resize on uint8, then the family's normalisation.
 
 Shapes: B frames, C channels, H x W pixels.

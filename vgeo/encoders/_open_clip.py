@@ -1,4 +1,3 @@
-# ruff: noqa: TID253, N803 - loaded by encoders only; shape suffixes
 """CLIP models by their open_clip names: `ViT-L-14-quickgelu/openai` is the architecture and the tag of its weights.
 
 Trap: OpenAI's weights were trained with QuickGELU, and open_clip only warns when they are loaded into the plain

@@ -1,4 +1,3 @@
-# ruff: noqa: TID253, N803, N806 - loaded by encoders only; shape suffixes
 """A frozen vision model as an encoder: preprocessing, autocast, one vector a frame.
 
 Shapes: B frames, H x W pixels, D feature width.

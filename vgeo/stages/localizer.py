@@ -1,4 +1,3 @@
-# ruff: noqa: N803, N806 - names end in the shapes of the legend
 """A model over a gallery, ready to say where clips are. Features go in, a Localization comes out.
 
 Shapes: T frames, D feature width, G gallery rows, E embedding width, K candidates.
