@@ -150,19 +150,23 @@ def test_pth_tensors_only(tmp_path: Path) -> None:
 
 
 class Bomb:
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
     def __reduce__(self) -> tuple:
-        return os.system, ("touch /tmp/vgeo-was-here",)
+        return os.system, (f"touch '{self.mark}'",)
 
 
 def test_pth_traps(tmp_path: Path) -> None:
-    torch.save({"w": Bomb()}, tmp_path / "code.pth")
+    bomb = Bomb(tmp_path / "went-off")
+    torch.save({"w": bomb}, tmp_path / "code.pth")
     torch.save({"w": "text"}, tmp_path / "text.pth")
     torch.save([torch.ones(2)], tmp_path / "list.pth")
-    (tmp_path / "pickle.pth").write_bytes(pickle.dumps(Bomb()))
+    (tmp_path / "pickle.pth").write_bytes(pickle.dumps(bomb))
     (tmp_path / "cut.pth").write_bytes((tmp_path / "list.pth").read_bytes()[:200])
     with zipfile.ZipFile(tmp_path / "zip.pth", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a/data.pkl", b"0" * 10**6)
     for path in sorted(tmp_path.glob("*.pth")):
         with pytest.raises(FormatError):
             load_pth(path)
-    assert not Path("/tmp/vgeo-was-here").exists()
+    assert not bomb.mark.exists()
