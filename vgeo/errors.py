@@ -4,6 +4,7 @@ Stages and formats raise these; `cli.py` turns them into text once. The codes ar
 it has one.
 """
 
+import errno
 from typing import ClassVar
 
 OK = 0
@@ -73,3 +74,16 @@ class SettingError(VgeoError):
     """A setting is unknown, has the wrong type, or differs from what a file was made with."""
 
     exit_code = CONFIG
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what another library says, kept short enough to stand inside a line of ours."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+
+
+def writing_failed(path: object, error: OSError, kept: str) -> DiskError | OutputError:
+    """What a failed write is to the user: the disk's fault, with `kept` saying what is still there, or the place's."""
+    said = (error.strerror or str(error)).lower()
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+        return DiskError(f"{path}: not written, {said}; {kept}")
+    return OutputError(f"{path}: cannot be written ({said})")

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vgeo.errors import FormatError, InputError, MissingModelError
+from vgeo.errors import FormatError, InputError, MissingModelError, first_line
 from vgeo.logs import wants_bar
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def find_folder(encoder: str, repository: str, weights: str | None, offline: boo
         try:
             folder = Path(snapshot_download(repository, allow_patterns=FILES, etag_timeout=TIMEOUT_S))
         except Exception as error:
-            raise missing_model(encoder, repository, f"the hub does not give them ({_first_line(error)})") from error
+            raise missing_model(encoder, repository, f"the hub does not give them ({first_line(error)})") from error
     if not _is_complete(folder):
         raise missing_model(encoder, repository, "the hub has no config.json and model.safetensors under that name")
     return folder
@@ -85,7 +85,7 @@ def find_file(encoder: str, repository: str, names: Iterable[str], offline: bool
             except EntryNotFoundError:
                 continue
             except Exception as error:
-                raise missing_model(encoder, repository, f"the hub refuses ({_first_line(error)})") from error
+                raise missing_model(encoder, repository, f"the hub refuses ({first_line(error)})") from error
     raise missing_model(encoder, repository, f"the hub has none of {', '.join(names)}")
 
 
@@ -99,7 +99,7 @@ def require_network(encoder: str, repository: str, offline: bool, bring: str = "
     try:
         get_session().head(constants.ENDPOINT, timeout=TIMEOUT_S)
     except Exception as error:
-        reason = f"{constants.ENDPOINT} cannot be reached ({_first_line(error)})"
+        reason = f"{constants.ENDPOINT} cannot be reached ({first_line(error)})"
         raise missing_model(encoder, repository, reason, bring) from error
 
 
@@ -119,7 +119,7 @@ def load_transformers(model_class: Any, folder: Path, read_config: Callable[[Pat
                 output_loading_info=True,
             )
         except Exception as error:  # transformers raises whatever the damage leads to
-            raise FormatError(f"{folder}: not loadable as {model_class.__name__} ({_first_line(error)})") from error
+            raise FormatError(f"{folder}: not loadable as {model_class.__name__} ({first_line(error)})") from error
     lacking = sorted(report["missing_keys"]) + sorted(map(str, report.get("mismatched_keys", ())))
     if lacking:
         raise FormatError(
@@ -180,7 +180,3 @@ def _tensor_digest(tensor: Tensor) -> bytes:
 def _is_complete(folder: Path) -> bool:
     weights = ("model.safetensors", "model.safetensors.index.json")
     return (folder / "config.json").is_file() and any((folder / name).is_file() for name in weights)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

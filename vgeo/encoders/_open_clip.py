@@ -14,7 +14,7 @@ from vgeo.encoders._hub import find_file, missing_model, quiet, weights_hash
 from vgeo.encoders._images import Preprocessing
 from vgeo.encoders._vision import VisionEncoder
 from vgeo.encoders.base import Encoder, EncoderSpec
-from vgeo.errors import FormatError, InputError, UsageError
+from vgeo.errors import FormatError, InputError, UsageError, first_line
 
 if TYPE_CHECKING:
     from vgeo.device import Compute
@@ -97,8 +97,7 @@ def _build(architecture: str, tag: str, path: Path) -> Any:
         try:
             model = open_clip.create_model_and_transforms(architecture, pretrained=str(path), **overrides)[0]
         except Exception as error:  # open_clip raises whatever the damage leads to
-            first = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
-            raise FormatError(f"{path}: not loadable as {architecture} ({first})") from error
+            raise FormatError(f"{path}: not loadable as {architecture} ({first_line(error)})") from error
     vision: Any = model.visual
     vision.requires_grad_(False).eval()
     return vision

@@ -22,7 +22,7 @@ from vgeo.encoders._hub import TIMEOUT_S, missing_model, weights_hash
 from vgeo.encoders._images import CROPS, IMAGENET, Preprocessing, read_choice, read_settings, read_size
 from vgeo.encoders._vision import VisionEncoder
 from vgeo.encoders.base import Encoder, EncoderSpec
-from vgeo.errors import FormatError, InputError, UsageError
+from vgeo.errors import FormatError, InputError, UsageError, first_line
 from vgeo.logs import wants_bar
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     try:
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except (SafetensorError, RuntimeError, OSError, ValueError, EOFError, KeyError, IndexError) as error:
-        raise FormatError(f"{path}: not a .safetensors or .pth state dict ({_first_line(error)})") from error
+        raise FormatError(f"{path}: not a .safetensors or .pth state dict ({first_line(error)})") from error
     except Exception as error:  # pickle's own error, which is what anything but tensors meets
         raise FormatError(f"{path}: holds more than tensors, which vgeo does not load; convert it first") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
@@ -174,7 +174,7 @@ def _download(name: str, url: str, offline: bool) -> dict[str, Tensor]:
                 url, map_location="cpu", progress=wants_bar(), check_hash=True, weights_only=True
             )
     except (URLError, OSError, RuntimeError) as error:
-        raise missing_model(name, url, f"cannot be downloaded ({_first_line(error)})", bring) from error
+        raise missing_model(name, url, f"cannot be downloaded ({first_line(error)})", bring) from error
     return state
 
 
@@ -197,7 +197,3 @@ def _read_power(value: str) -> float:
     if not 1 <= power <= 20:
         raise UsageError(f"--set p={value}: not a number from 1 (mean) to 20 (almost the maximum)")
     return power
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

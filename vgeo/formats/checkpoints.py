@@ -5,7 +5,6 @@ Nothing is ever unpickled: tensors are safetensors, and `.pth` files of others g
 """
 
 import ctypes
-import errno
 import hashlib
 import io
 import json
@@ -27,7 +26,7 @@ from torch import Tensor
 
 from vgeo import __version__
 from vgeo.encoders.base import EncoderSpec
-from vgeo.errors import DiskError, FormatError, InputError, OutputError
+from vgeo.errors import FormatError, InputError, OutputError, first_line, writing_failed
 from vgeo.formats.streams import dump_json, make_folder, parse_json, read_text
 
 FORMAT = "vgeo-model"
@@ -143,9 +142,9 @@ def load_safetensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except (SafetensorError, ValueError, KeyError, OverflowError, MemoryError, RuntimeError) as error:
-        raise FormatError(f"{path}: not a sound safetensors file ({_one_line(error)})") from error
+        raise FormatError(f"{path}: not a sound safetensors file ({first_line(error)})") from error
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({_one_line(error)})") from error
+        raise InputError(f"{path}: cannot be read ({first_line(error)})") from error
     return _checked(tensors, path)
 
 
@@ -164,9 +163,9 @@ def load_pth(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({_one_line(error)})") from error
+        raise InputError(f"{path}: cannot be read ({first_line(error)})") from error
     except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, ValueError, KeyError, EOFError) as error:
-        raise FormatError(f"{path}: not a PyTorch file of tensors alone ({_one_line(error)})") from error
+        raise FormatError(f"{path}: not a PyTorch file of tensors alone ({first_line(error)})") from error
     named = {"": loaded} if isinstance(loaded, Tensor) else loaded
     if not isinstance(named, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in named.items()):
         raise FormatError(f"{path}: holds something else than named tensors")
@@ -201,9 +200,7 @@ def atomic_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
         else:
             unfinished.rename(target)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
-            raise DiskError(f"{target}: not written, {error.strerror}; nothing under that name changed") from error
-        raise OutputError(f"{target}: cannot be written ({error.strerror or error})") from error
+        raise writing_failed(target, error, "nothing under that name changed") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -272,7 +269,3 @@ def _card(head: Mapping[str, Any]) -> str:
             "",
         ]
     )
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:160] or type(error).__name__

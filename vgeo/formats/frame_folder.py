@@ -5,7 +5,6 @@ folder is complete or not there. Each has a frames.jsonl of its own and says in 
 folder's frames.jsonl joins them. settings.json says how all were made.
 """
 
-import errno
 import fcntl
 import io
 import os
@@ -22,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vgeo.errors import BusyError, DiskError, FormatError, InputError, OutputError, SettingError
+from vgeo.errors import BusyError, FormatError, InputError, OutputError, SettingError, writing_failed
 from vgeo.formats.frames import format_frames, read_frames
 from vgeo.formats.streams import dump_json, file_name, make_folder, parse_json, read_text, write_output
 from vgeo.records import FrameRecord
@@ -166,14 +165,14 @@ class VideoFrames:
             self._partial.rename(self._final)
             _sync(self._final.parent)
         except OSError as error:
-            raise _write_error(self._final, error) from error
+            raise writing_failed(self._final, error, "finished videos are kept") from error
 
     def _write(self, name: str, data: Any) -> None:
         try:
             with (self._partial / name).open("wb") as file:
                 file.write(data)
         except OSError as error:
-            raise _write_error(self._final / name, error) from error
+            raise writing_failed(self._final / name, error, "finished videos are kept") from error
 
 
 def fingerprint(paths: Iterable[Path]) -> Fingerprint:
@@ -201,13 +200,6 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _write_error(path: Path, error: OSError) -> DiskError | OutputError:
-    reason = (error.strerror or str(error)).lower()
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
-        return DiskError(f"{path}: not written, {reason}; finished videos are kept")
-    return OutputError(f"{path}: cannot be written ({reason})")
 
 
 def _lock(path: Path) -> IO[bytes]:

@@ -20,7 +20,7 @@ import h5py
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from vgeo.errors import FormatError, InputError
+from vgeo.errors import FormatError, InputError, first_line
 from vgeo.formats._sparse import SparseBuffer
 from vgeo.formats.streams import atomic_write, is_stdio, parse_json
 
@@ -154,7 +154,7 @@ def open_h5(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
         try:
             _check_structure(file, path, size)
         except _DAMAGE as error:
-            raise FormatError(f"{path}: damaged HDF5 ({_first_line(error)}); make it again") from error
+            raise FormatError(f"{path}: damaged HDF5 ({first_line(error)}); make it again") from error
         yield file
 
 
@@ -167,7 +167,7 @@ def read_array(file: h5py.File, name: str, ndim: int, kinds: str = "f") -> NDArr
     try:
         return np.asarray(dataset[...])
     except _DAMAGE as error:
-        raise FormatError(f"{file.filename}: {name} cannot be read ({_first_line(error)}); make it again") from error
+        raise FormatError(f"{file.filename}: {name} cannot be read ({first_line(error)}); make it again") from error
 
 
 def find_dataset(file: h5py.File, name: str, ndim: int, kinds: str = "f") -> h5py.Dataset:
@@ -199,7 +199,7 @@ def read_strings(file: h5py.File, name: str) -> list[str]:
                 raise FormatError(f"{file.filename}: the strings of {name} are far larger than the file")
             values += [text.decode() for text in texts]
     except _DAMAGE as error:
-        raise FormatError(f"{file.filename}: {name} cannot be read ({_first_line(error)}); make it again") from error
+        raise FormatError(f"{file.filename}: {name} cannot be read ({first_line(error)}); make it again") from error
     return values
 
 
@@ -292,7 +292,3 @@ def _check_dataset(dataset: h5py.Dataset, where: str, size: int) -> int:
         if offset is None or dataset.id.get_storage_size() != claimed or offset + claimed > size:
             raise FormatError(f"{where} claims {claimed} bytes that the file does not hold; it is cut short or damaged")
     return claimed
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

@@ -4,7 +4,6 @@ Everything that vgeo writes goes through `atomic_write` (a file) or `write_outpu
 are written beside the target, flushed to disk and renamed, so a kill leaves either the old file or the new one.
 """
 
-import errno
 import hashlib
 import json
 import os
@@ -16,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, cast
 
-from vgeo.errors import DiskError, FormatError, InputError, OutputError
+from vgeo.errors import FormatError, InputError, OutputError, writing_failed
 
 STDIO = "-"
 _NOT_IN_NAMES = re.compile('[\x00-\x1f\x7f/\\\\<>:"|?*\ud800-\udfff]')  # on any file system
@@ -111,9 +110,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         temporary.replace(target)
         _sync_folder(target.parent)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
-            raise DiskError(f"{target}: not written, {_strerror(error)}; nothing under that name changed") from error
-        raise OutputError(f"{target}: cannot be written ({_strerror(error)})") from error
+        raise writing_failed(target, error, "nothing under that name changed") from error
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
@@ -160,10 +157,6 @@ def _umask() -> int:
     current = os.umask(0)
     os.umask(current)
     return current
-
-
-def _strerror(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
 
 
 def _sync_folder(folder: Path) -> None:
