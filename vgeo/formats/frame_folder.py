@@ -14,7 +14,6 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any, Self
 
 import numpy as np
@@ -54,12 +53,10 @@ class FrameFolder:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         try:
             if self._videos():
-                self.join()
+                self._join()
             else:
                 self._tidy()
         finally:
@@ -87,13 +84,12 @@ class FrameFolder:
         """Where a video's frames are: in this folder, whatever an id from a stranger's frames.jsonl says."""
         return self.path / file_name(video_id)
 
-    def join(self) -> int:
-        """Write frames.jsonl of all finished videos; returns how many lines."""
+    def _join(self) -> None:
+        """Write frames.jsonl of all finished videos."""
         records: list[FrameRecord] = []
         for folder in self._videos():
             records += [replace(r, path=f"{folder.name}/{r.path}") for r in read_frames(folder / FRAMES_FILE)]
         write_output(self.path / FRAMES_FILE, format_frames(records))
-        return len(records)
 
     def _videos(self) -> list[Path]:
         folders = [entry for entry in self.path.iterdir() if (entry / _CLIP_FILE).is_file() and entry.name[0] != "."]
@@ -140,9 +136,7 @@ class VideoFrames:
         make_folder(self._partial)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         shutil.rmtree(self._partial, ignore_errors=True)
 
     def add(self, image: NDArray[np.uint8], record: FrameRecord, quality: int) -> None:
