@@ -61,15 +61,15 @@ class _LevelFormatter(logging.Formatter):
         return text if record.levelno == logging.INFO else f"{record.levelname.lower()}: {text}"
 
 
-def wants_bar(quiet: bool = False) -> bool:
-    """True where a moving bar helps: stderr is a terminal that can redraw a line, and nobody asked for quiet."""
-    return not quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("CI")
+def wants_bar() -> bool:
+    """True where a moving bar helps: stderr is a terminal that can redraw a line."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("CI")
 
 
 @contextmanager
-def progress_bar(quiet: bool = False) -> Iterator[Progress]:
+def progress_bar() -> Iterator[Progress]:
     """Yield a rich bar (rate, time left, note) on a terminal, else the silent one."""
-    if not wants_bar(quiet):
+    if not wants_bar():
         yield SILENT
         return
     from rich.console import Console

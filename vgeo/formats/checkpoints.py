@@ -69,12 +69,11 @@ def save_model(
     encoders: Mapping[str, EncoderSpec],
     state: Mapping[str, Tensor],
     extra: Mapping[str, Any] | None = None,
-    card: str = "",
     write_more: Callable[[Path], None] | None = None,
 ) -> str:
     """Write a model folder, replacing an older one in one step; return the model's hash.
 
-    config: settings as JSON types. extra: how it was trained (JSON types). card: text for README.md.
+    config: settings as JSON types. extra: how it was trained (JSON types).
     write_more: called with the unfinished folder, to put further files (a gallery, a state) into it.
     Raises OutputError, DiskError.
     """
@@ -92,7 +91,7 @@ def save_model(
     with atomic_folder(folder) as unfinished:
         _write(unfinished / WEIGHTS, _to_safetensors(state))
         _write(unfinished / CONFIG, dump_json(head, indent=2).encode())
-        _write(unfinished / CARD, (card or _card(head)).encode())
+        _write(unfinished / CARD, _card(head).encode())
         if write_more is not None:
             write_more(unfinished)
     return digest

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import av
+import numpy as np
 
 from vgeo.device import Compute, announce, choose
 from vgeo.encoders.base import Encoder
@@ -144,7 +145,7 @@ def _one(
         frame_index=found.frame_index,
     )
     remarks = f" ({item.message})" if item.message else ""
-    placed = int((found.latlon_deg[:, 0] == found.latlon_deg[:, 0]).sum())
+    placed = int(np.isfinite(found.latlon_deg[:, 0]).sum())
     log.info("%s: %d frames, %d with a position%s", found.video_id, item.frames, placed, remarks)
 
 

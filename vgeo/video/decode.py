@@ -36,16 +36,15 @@ class VideoInfo:
 
     width: int  # upright
     height: int
-    fps: float
-    duration_s: float
     declared_frames: int | None  # by the container's header
-    codec: str
-    rotation_deg: int  # clockwise, applied to the frames
     start_utc: datetime | None
 
 
 class Video:
-    """An opened video: its table of frames and what it is. Frames come from `images`."""
+    """An opened video: its table of frames and what it is. Frames come from `images`.
+
+    Raises InputError, FormatError, MissingModelError (codec).
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -53,8 +52,7 @@ class Video:
         with open_container(path) as container:
             stream = video_stream(container, path)
             metadata = {**container.metadata, **stream.metadata}
-            declared, codec = stream.frames or None, stream.codec_context.name
-            rate = float(stream.average_rate or 0)
+            declared = stream.frames or None
             table = read_table(container, stream)
             self.packets = len(table.packet_pts)
             if self.packets == 0:
@@ -74,17 +72,7 @@ class Video:
         self.first_frame_s = float(table.pts[0] * table.time_base)
         turn = turn_of(first)
         width, height = (first.height, first.width) if turn.swaps else (first.width, first.height)
-        span_s = float(table.time_s[-1]) if len(table) > 1 else 0.0
-        self.info = VideoInfo(
-            width=width,
-            height=height,
-            fps=(len(table) - 1) / span_s if span_s else rate,
-            duration_s=table.duration_s,
-            declared_frames=declared,
-            codec=codec,
-            rotation_deg=turn.rotation_deg,
-            start_utc=_creation_time(metadata),
-        )
+        self.info = VideoInfo(width=width, height=height, declared_frames=declared, start_utc=_creation_time(metadata))
 
     def images(self, rows: Sequence[int], shape: Shape) -> Iterator[tuple[int, Pixels]]:
         """Yield (row, image) for the wanted rows, rising; a frame that cannot be decoded is left out and counted."""
@@ -170,14 +158,6 @@ class Video:
         tally = Tally()
         with Reader(self.path, table, Converter(Shape()), tally, threads=1) as reader:
             return any(True for _ in reader.frames(Run(key, key, ()), skip=False)) or bool(tally.damaged)
-
-
-def probe(path: str | os.PathLike[str]) -> VideoInfo:
-    """What a video is: size, rate, duration, codec. Reads its packets, decodes only the first.
-
-    Raises InputError, FormatError, MissingModelError (codec).
-    """
-    return Video(Path(path)).info
 
 
 def _cores() -> int:

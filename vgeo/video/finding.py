@@ -146,7 +146,7 @@ def _with_unique_ids(clips: list[Clip]) -> list[Clip]:
         if max(counts.values()) == 1:
             break
         for i, clip in enumerate(clips):
-            parents = [name for name in clip.path.absolute().parts[1:-1]][-depth:]
+            parents = clip.path.absolute().parts[1:-1][-depth:]
             if counts[ids[i]] > 1 and clip.kind != "frames":
                 ids[i] = _safe_id("_".join([*parents, clip.path.name if depth > 4 else clip.path.stem]))
     taken: set[str] = set()

@@ -47,11 +47,6 @@ class Turn:
         """True when width and height change places."""
         return self.quarters % 2 == 1
 
-    @property
-    def rotation_deg(self) -> int:
-        """Clockwise rotation that is applied, as players and phones state it."""
-        return -90 * self.quarters % 360
-
     def apply(self, image: Pixels) -> Pixels:
         """Turn an image [H, W, 3]."""
         if self.mirrored:

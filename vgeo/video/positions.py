@@ -107,21 +107,21 @@ def align(track: Track, clip: Moment, offset_s: float, name: str) -> tuple[Fixes
     if track.time_s is None or len(track) == 0:
         raise FormatError(f"{name}: its track has no times, so it says nothing of when; use GPX or CSV with times")
     if track.start_utc is None:
-        return _fixes(track, track.time_s - offset_s, None, name), f"positions from {name}, from the clip's start"
+        return _fixes(track, track.time_s - offset_s, None), f"positions from {name}, from the clip's start"
     if clip.start_utc is not None:
         time_s = track.time_s + (track.start_utc - clip.start_utc).total_seconds() - offset_s
         if time_s[-1] >= 0 and time_s[0] <= clip.duration_s:
-            return _fixes(track, time_s, clip.start_utc, name), f"positions from {name}, by absolute time"
+            return _fixes(track, time_s, clip.start_utc), f"positions from {name}, by absolute time"
     first_s = float(track.time_s[0])
     start_utc = track.start_utc + timedelta(seconds=first_s + offset_s)
     remark = f"positions from {name}, its first point taken as the clip's start"
     if clip.start_utc is not None:
         remark += " (the clip's clock and the track's do not overlap)"
-    return _fixes(track, track.time_s - first_s - offset_s, start_utc, name), remark
+    return _fixes(track, track.time_s - first_s - offset_s, start_utc), remark
 
 
-def _fixes(track: Track, time_s: Floats, start_utc: datetime | None, name: str) -> Fixes:
-    return Fixes(time_s=np.asarray(time_s, np.float64), latlon_deg=track.latlon_deg, start_utc=start_utc, origin=name)
+def _fixes(track: Track, time_s: Floats, start_utc: datetime | None) -> Fixes:
+    return Fixes(time_s=np.asarray(time_s, np.float64), latlon_deg=track.latlon_deg, start_utc=start_utc)
 
 
 def _choose(tracks: list[Track], path: Path, clip: Moment) -> Track:

@@ -111,13 +111,7 @@ class ImagesSource:
         )
         # Without a clock nobody knows what lay between two pictures, or that they are of one journey.
         max_gap_s = 0.0 if self._remark else math.inf
-        fixes = Fixes(
-            time_s=self.time_s[known],
-            latlon_deg=places,
-            start_utc=self.start_utc,
-            origin="EXIF",
-            max_gap_s=max_gap_s,
-        )
+        fixes = Fixes(time_s=self.time_s[known], latlon_deg=places, start_utc=self.start_utc, max_gap_s=max_gap_s)
         return fixes, remark
 
     def images(self, rows: Sequence[int], shape: Shape) -> Iterator[tuple[int, Pixels]]:
@@ -162,7 +156,6 @@ class FramesSource:
             time_s=self.time_s[self._known],
             latlon_deg=self._latlon_deg,
             start_utc=self.start_utc,
-            origin="frames.jsonl",
             max_gap_s=0.0,  # a frame that was left without a position stays without
         ), ""
 

@@ -34,7 +34,6 @@ class Fixes:
     time_s: Floats  # [T]
     latlon_deg: Floats  # [T, 2]
     start_utc: datetime | None = None  # absolute time of the clip's start
-    origin: str = ""  # where they come from, for people
     max_gap_s: float = math.inf  # nothing is said of times further than this from a fix
 
 
@@ -73,7 +72,7 @@ def read_telemetry(path: Path, first_frame_s: float = 0.0) -> tuple[Fixes | None
     time_s, latlon_deg = np.concatenate(times), np.concatenate(places)
     order = np.argsort(time_s, kind="stable")
     start = sorted(starts)[len(starts) // 2] if starts else None  # the median: first payloads' clocks are late
-    return Fixes(time_s=time_s[order], latlon_deg=latlon_deg[order], start_utc=start, origin="telemetry"), remark
+    return Fixes(time_s=time_s[order], latlon_deg=latlon_deg[order], start_utc=start), remark
 
 
 def _payloads(path: Path) -> Iterator[tuple[float, float, bytes]]:
