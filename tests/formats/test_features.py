@@ -286,6 +286,22 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         FeatureFile.open(tmp_path / "none.h5")
 
 
+def test_files_of_a_later_version_are_refused(tmp_path: Path) -> None:
+    fill(tmp_path / "f.h5")
+    with h5py.File(tmp_path / "f.h5", "r+") as file:
+        file.attrs["version"] = np.bytes_(b"2")
+    with pytest.raises(FormatError, match="feature file of version 2, known is 1"):
+        FeatureFile.open(tmp_path / "f.h5")
+
+
+@pytest.mark.parametrize("place", [[91.0, 0.0], [np.nan, 5.0], [120.0, 30.0]])
+def test_positions_off_the_earth_are_not_stored(tmp_path: Path, place: list[float]) -> None:
+    with FeatureWriter(tmp_path / "f.h5", {"a": A}, "1 Hz", "pyav 1") as writer:
+        with pytest.raises(FormatError, match="video v: position 1 is not on the Earth"):
+            writer.add("v", {"a": np.zeros((2, 3), np.float32)}, [0, 1], [[1.0, 2.0], place])
+        assert writer.done == set()
+
+
 def test_chunked_features_of_others_are_read(tmp_path: Path) -> None:
     path = tmp_path / "f.h5"
     fill(path)

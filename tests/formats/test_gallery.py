@@ -238,13 +238,17 @@ def test_other_files_in_hdf5_clothes(gallery: Gallery, tmp_path: Path) -> None:
         read_gallery(path)
 
 
-@pytest.mark.parametrize("break_it", ["lat_deg", "label_codes/city", "codes", "keys", "nan"])
+@pytest.mark.parametrize("break_it", ["lat_deg", "label_codes/city", "codes", "negative", "keys", "nan", "version"])
 def test_damaged_hdf5(gallery: Gallery, tmp_path: Path, break_it: str) -> None:
     path = tmp_path / "g.h5"
     write_gallery(path, gallery)
     with h5py.File(path, "r+") as file:
         if break_it == "codes":
             file["label_codes/city"][0] = 99
+        elif break_it == "negative":
+            file["label_codes/city"][0] = -1
+        elif break_it == "version":
+            file.attrs["version"] = np.bytes_(b"2")
         elif break_it == "keys":
             del file["keys/0123456789abcdef"]
             file["keys/0123456789abcdef"] = np.zeros((2, 8), np.float32)

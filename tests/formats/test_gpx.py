@@ -134,7 +134,7 @@ def test_hostile_or_mistaken_input_is_refused_in_one_line(tmp_path: Path, case: 
 
 def test_written_files_keep_to_the_schema(tmp_path: Path) -> None:
     clips = [
-        localization([[48, 2], [-90, 179.99999999]], "a & <b>", start_utc=START, places=("Paris", "")),
+        localization([[48, 2], [-90, 179.99999999]], "a & <b>", start_utc=START, places=("Paris & <so on>", "")),
         localization([[1, 2]], "c"),
     ]
     write_localizations(tmp_path / "t.gpx", clips)

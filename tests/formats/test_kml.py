@@ -102,3 +102,12 @@ def test_written_files(tmp_path: Path) -> None:
     assert [when.text for when in timed.iter(f"{KML}when")] == ["2019-11-18T23:45:14.000Z", "2019-11-18T23:45:15.000Z"]
     assert [spot.text for spot in timed.iter(f"{GX}coord")] == ["2.0000000 48.0000000 0", "3.0000000 -90.0000000 0"]
     assert untimed.findtext(f"{KML}LineString/{KML}coordinates") == "2.0000000,1.0000000 4.0000000,3.0000000"
+
+
+@pytest.mark.parametrize("words", ["0 1", "0 1 2 3", ""])
+def test_times_that_are_not_one_a_position_are_not_guessed_at(tmp_path: Path, words: str) -> None:
+    seconds = f'<ExtendedData><Data name="time_s"><value>{words}</value></Data></ExtendedData>'
+    line = "<LineString><coordinates>1,2 3,4 5,6</coordinates></LineString>"
+    (found,) = from_text(tmp_path, placemark(seconds + line))
+    assert found.time_s is None
+    assert len(found) == 3

@@ -140,6 +140,16 @@ def two_groups_in_a_circle(file: h5py.File, folder: Path) -> None:
     a.create_group("b")["c"] = a
 
 
+def one_object_under_two_names(file: h5py.File, folder: Path) -> None:
+    """Eight groups of nine names each for the next are 43 million walks through a few kilobytes."""
+    group = file
+    for _ in range(7):
+        inner = group.create_group("0")
+        for name in range(1, 9):
+            group[str(name)] = inner
+        group = inner
+
+
 def deep(file: h5py.File, folder: Path) -> None:
     file.create_group("/".join("abcdefghijkl"))
 
@@ -188,6 +198,7 @@ HOSTILE = [
     soft_link,
     circle,
     two_groups_in_a_circle,
+    one_object_under_two_names,
     deep,
     plug_in,
     huge_chunked,
@@ -237,6 +248,33 @@ def test_strings_that_share_one_huge_text_are_refused(tmp_path: Path) -> None:
     path.write_bytes(raw)
     with open_h5(path) as file, pytest.raises(FormatError, match="far larger than the file"):
         read_strings(file, "names")
+
+
+def test_numbers_beyond_the_end_of_the_file_are_refused(tmp_path: Path) -> None:
+    """An address changed to lie past the end: whoever maps it into memory would be killed on reading."""
+    path = tmp_path / "f.h5"
+    # The earliest headers bear no checksums; an odd place, so that its address is found in them once.
+    with h5py.File(path, "w", libver="earliest", alignment_threshold=4000, alignment_interval=12345) as file:
+        offset = file.create_dataset("x", data=np.arange(1000.0)).id.get_offset()
+    raw = path.read_bytes()
+    address = offset.to_bytes(8, "little")
+    assert raw.count(address) == 1
+    for moved in (len(raw) - 7999, len(raw) + 2**40):
+        path.write_bytes(raw.replace(address, moved.to_bytes(8, "little")))
+        with pytest.raises(FormatError), open_h5(path):
+            pass
+
+
+@pytest.mark.parametrize("value", [float("nan"), [float("inf")]])
+def test_attributes_are_json_that_others_can_read(tmp_path: Path, value: object) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_h5(tmp_path / "f.h5", {}, {"a": value})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_texts_that_hdf5_would_cut_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="NUL"):
+        h5_strings(["a", "b\0c"])
 
 
 def test_truncated_files_are_refused(tmp_path: Path) -> None:
