@@ -17,6 +17,8 @@ from numpy.typing import ArrayLike
 from vgeo.geo.sphere import EARTH_RADIUS_KM, KM_PER_DEG, centroid, distance_km, unit_vectors, wrap_lon
 from vgeo.records import Floats
 
+WITHIN_KM = (0.5, 1.0, 5.0, 25.0)  # sub-street, street, locality, city: VidTAG, section 4.2 and table 1
+
 Pair = tuple[Floats, Floats]  # positions [T, 2] and [U, 2]
 
 # Coordinates of one track's frames that are worked on at a time: the rows of a batch stay in the second-level cache.

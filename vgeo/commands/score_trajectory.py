@@ -75,8 +75,9 @@ def score_trajectory(
     """
     from vgeo.formats.streams import check_output, is_stdio, write_output
     from vgeo.formats.tracks import read_tracks
+    from vgeo.metrics import WITHIN_KM
     from vgeo.reports.tables import RENDERERS
-    from vgeo.stages.score_trajectory import WITHIN_KM, score
+    from vgeo.stages.score_trajectory import score
 
     if is_stdio(predictions) and is_stdio(truth):
         raise UsageError("predictions and --truth cannot both be stdin; give one of them as a file")

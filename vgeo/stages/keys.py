@@ -19,7 +19,7 @@ from vgeo.errors import FormatError, VgeoError
 from vgeo.formats.gallery import Gallery
 from vgeo.formats.streams import atomic_write
 from vgeo.logs import SILENT, Progress
-from vgeo.methods.base import Places
+from vgeo.methods._gallery import embed_rows
 from vgeo.stages.models import Model
 
 log = logging.getLogger(__name__)
@@ -51,26 +51,13 @@ def gallery_keys(model: Model, gallery: Gallery, compute: Compute, progress: Pro
 
 @torch.no_grad()
 def embed_gallery(model: Model, gallery: Gallery, compute: Compute, progress: Progress = SILENT) -> Tensor:
-    """Embed all rows of a gallery: [G, E] float32, normalised, on the CPU.
-
-    Always in float32, whatever `compute` says of precision: the rounding of bf16 is larger than the distance between
-    the keys of neighbours, so answers would change.
-    """
+    """Embed all rows of a gallery: [G, E] float32, normalised, on the CPU; `compute` says on which device."""
     progress.start("gallery", len(gallery), "places")
     model.method.to(compute.device)
-    positions_on = "cpu" if compute.device.type == "mps" else compute.device  # mps has no float64
     parts = []
-    for first in range(0, len(gallery), _CHUNK):
-        rows = slice(first, first + _CHUNK)
-        places = Places(
-            latlon_deg=torch.from_numpy(gallery.latlon_deg[rows]).to(positions_on),
-            features={
-                name: torch.from_numpy(np.array(values[rows], np.float32)).to(compute.device)
-                for name, values in gallery.features.items()
-            },
-        )
-        parts.append(model.method.keys(places).float().cpu())
-        progress.advance(len(parts[-1]))
+    for keys in embed_rows(model.method, gallery, compute.device, _CHUNK):
+        parts.append(keys.cpu())
+        progress.advance(len(keys))
     return torch.cat(parts)
 
 

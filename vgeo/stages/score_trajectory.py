@@ -8,6 +8,7 @@ import numpy as np
 
 from vgeo.errors import InputError, UsageError
 from vgeo.metrics import (
+    WITHIN_KM,
     discrete_frechet,
     frame_errors_km,
     percent_within,
@@ -19,8 +20,6 @@ from vgeo.records import ErrorSummary, Floats, ScoreReport, Track, TrackScore
 from vgeo.stages.alignment import Aligned, Match, align, join_clips
 
 log = logging.getLogger(__name__)
-
-WITHIN_KM = (0.5, 1.0, 5.0, 25.0)  # sub-street, street, locality, city: VidTAG, Table 1
 
 
 def score(

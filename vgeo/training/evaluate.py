@@ -14,12 +14,13 @@ from torch import Tensor
 from vgeo.device import Compute
 from vgeo.formats.gallery import Gallery
 from vgeo.geo.sphere import distance_km
-from vgeo.methods.base import Method, Places
+from vgeo.methods._gallery import embed_rows
+from vgeo.methods.base import Method
+from vgeo.metrics import WITHIN_KM
 from vgeo.search.exact import top_k
 from vgeo.training.data import Frames
 from vgeo.training.store import FeatureStore
 
-WITHIN_KM = (0.5, 1.0, 5.0, 25.0)  # VidTAG section 4.2
 _BATCH_FRAMES = 4096
 _KEY_ROWS = 16384
 
@@ -39,7 +40,7 @@ def validate(method: Method, store: FeatureStore, gallery: Gallery, compute: Com
     method.eval()
     try:
         with torch.inference_mode():
-            keys_GE = gallery_keys(method, gallery, compute)
+            keys_GE = torch.cat(list(embed_rows(method, gallery, compute.device, _KEY_ROWS)))
             best_N = np.empty(len(store.frames), np.int64)
             for frames_BT, mask_BT in whole_clips(store.frames):
                 clips = store.batch(frames_BT, mask_BT)
@@ -51,22 +52,6 @@ def validate(method: Method, store: FeatureStore, gallery: Gallery, compute: Com
     errors_km = distance_km(gallery.latlon_deg[best_N], store.frames.latlon_deg)
     within = {f"{radius:g}": float((errors_km <= radius).mean()) for radius in WITHIN_KM}
     return Validation(float(np.median(errors_km)), within, len(errors_km))
-
-
-def gallery_keys(method: Method, gallery: Gallery, compute: Compute) -> Tensor:
-    """Embed all rows of a gallery: [G, E] on the device, in float32: bf16 cannot tell neighbouring places apart."""
-    parts = []
-    for start in range(0, len(gallery), _KEY_ROWS):
-        rows = slice(start, start + _KEY_ROWS)
-        places = Places(
-            latlon_deg=torch.from_numpy(gallery.latlon_deg[rows]).to(compute.device),
-            features={
-                name: torch.from_numpy(np.array(values[rows])).to(compute.device).float()
-                for name, values in gallery.features.items()
-            },
-        )
-        parts.append(method.keys(places).float())
-    return torch.cat(parts)
 
 
 def whole_clips(frames: Frames) -> Iterator[tuple[Tensor, Tensor]]:
