@@ -17,8 +17,9 @@ from vgeo.errors import FormatError, InputError, SettingError, UsageError
 from vgeo.formats.features import FeatureFile
 from vgeo.geo.sphere import distance_km
 from vgeo.stages import encode
+from vgeo.stages.encode import Viewing, encode_clip, load_encoders, read_weights
 from vgeo.stages.extract_frames import extract_frames
-from vgeo.stages.precompute_features import encode_clip, load_encoders, precompute_features, read_weights
+from vgeo.stages.precompute_features import precompute_features
 from vgeo.video.clips import TrackSource, find_clips
 from vgeo.video.sampling import Sampling
 
@@ -183,7 +184,7 @@ class Slow(Encoder):
 
 def test_encode_clip_alone_gives_the_same_as_the_file(clips: Path, features: Path) -> None:
     clip = find_clips([clips])[1]
-    found = encode_clip(clip, load_encoders(["gist"], COMPUTE), batch_size=5)
+    found = encode_clip(clip, load_encoders(["gist"], COMPUTE), Viewing(batch_size=5))
     file = FeatureFile.open(features)
     np.testing.assert_array_equal(found.features["gist"].astype(np.float16), file.features("gist")[file.rows(1)])
     np.testing.assert_array_equal(found.frame_index, file.frame_index[file.rows(1)])
@@ -191,7 +192,7 @@ def test_encode_clip_alone_gives_the_same_as_the_file(clips: Path, features: Pat
 
 def test_batches_are_bounded_by_number_and_bytes(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clip, slow = find_clips([clips])[1], Slow()
-    encode_clip(clip, {"slow": slow}, batch_size=5)
+    encode_clip(clip, {"slow": slow}, Viewing(batch_size=5))
     assert slow.sizes == [5, 5, 3]
     monkeypatch.setattr(encode, "BATCH_BYTES", 1)
     slow.sizes.clear()
@@ -206,7 +207,8 @@ def test_an_error_of_the_encoder_ends_the_decoding_thread(clips: Path) -> None:
 
     before = threading.active_count()
     with pytest.raises(RuntimeError, match="no memory"):
-        encode_clip(find_clips([clips])[1], {"broken": Broken()}, Sampling(rate_hz=30), batch_size=1)
+        viewing = Viewing(sampling=Sampling(rate_hz=30), batch_size=1)
+        encode_clip(find_clips([clips])[1], {"broken": Broken()}, viewing)
     time.sleep(0.2)
     assert threading.active_count() == before
 

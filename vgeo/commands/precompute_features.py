@@ -54,6 +54,7 @@ def precompute_features(
     """
     from vgeo.device import choose
     from vgeo.stages import precompute_features as stage
+    from vgeo.stages.encode import read_weights
     from vgeo.video.clips import TrackSource
     from vgeo.video.sampling import Sampling
 
@@ -72,7 +73,7 @@ def precompute_features(
             inputs or stage.default_inputs(),
             out,
             encoder or (),
-            weights=stage.read_weights(weights or [], names),
+            weights=read_weights(weights or [], names),
             settings=set_ or (),
             sampling=sampling,
             source=TrackSource(file=track, time_offset_s=time_offset_s, max_gap_s=max_gap_s),

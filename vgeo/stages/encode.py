@@ -52,10 +52,10 @@ class ClipFeatures:
 class Viewing:
     """How clips are opened and cut into batches. Raises UsageError, InputError where none could be."""
 
-    sampling: Sampling
-    source: TrackSource
-    decoder: str
-    batch_size: int
+    sampling: Sampling = field(default_factory=Sampling)
+    source: TrackSource = field(default_factory=TrackSource)
+    decoder: str = "pyav"
+    batch_size: int = 32  # frames that are encoded at a time
 
     def __post_init__(self) -> None:
         check_opening(self.decoder, self.source)
@@ -116,15 +116,10 @@ def read_weights(words: Sequence[str], names: Sequence[str]) -> dict[str, str]:
 def encode_clip(
     clip: Clip,
     encoders: Mapping[str, Encoder],
-    sampling: Sampling = Sampling(),
-    *,
-    source: TrackSource = TrackSource(),
-    decoder: str = "pyav",
-    batch_size: int = 32,
+    viewing: Viewing = Viewing(),
     progress: Progress = SILENT,
 ) -> ClipFeatures:
     """Open, decode and encode one clip. Raises InputError, FormatError, MissingModelError or UsageError."""
-    viewing = Viewing(sampling=sampling, source=source, decoder=decoder, batch_size=batch_size)
     with FrameStream(clip, viewing) as stream:
         return encode_stream(stream, encoders, progress)
 

@@ -26,7 +26,6 @@ log = logging.getLogger(__name__)
 
 DEFAULT_MODEL = Path("models") / "geoclip"
 DEFAULT_GALLERY = Path("gallery.h5")
-_BATCH_FRAMES = 32  # encoded at a time
 
 
 def localize(
@@ -129,16 +128,7 @@ class Prepared:
 
     def _from_clip(self, task: Task, item: Item, progress: Progress) -> ClipQuery:
         assert task.clip is not None
-        view = self.viewing
-        found = encode_clip(
-            task.clip,
-            self.encoders,
-            view.sampling,
-            source=view.source,
-            decoder=view.decoder,
-            batch_size=view.batch_size,
-            progress=progress,
-        )
+        found = encode_clip(task.clip, self.encoders, self.viewing, progress)
         item.declared_frames, item.message = found.declared, "; ".join(found.remarks)
         return ClipQuery(
             video_id=task.video_id,
@@ -170,7 +160,7 @@ def prepare(
     """Find the clips and load what they need; parameters and errors as in `localize`."""
     if top_k < 1:
         raise UsageError(f"--top-k {top_k}: must be at least 1")
-    viewing = Viewing(sampling=sampling, source=source, decoder=decoder, batch_size=_BATCH_FRAMES)
+    viewing = Viewing(sampling=sampling, source=source, decoder=decoder)
     tasks = find_tasks(inputs)
     if sampling != Sampling() and any(task.file is not None for task in tasks):
         log.warning("feature files are taken whole: what chooses frames, as --rate-hz does, is for clips")

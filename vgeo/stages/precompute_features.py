@@ -20,20 +20,9 @@ from vgeo.formats.frames import read_frames
 from vgeo.logs import SILENT, Progress
 from vgeo.records import FrameRecord, Outcome, format_utc
 from vgeo.stages.batch import Batch, Item
-from vgeo.stages.encode import (
-    ClipFeatures,
-    FrameStream,
-    Viewing,
-    encode_clip,
-    encode_stream,
-    load_encoders,
-    read_weights,
-    streams_ahead,
-)
+from vgeo.stages.encode import FrameStream, Viewing, encode_stream, load_encoders, streams_ahead
 from vgeo.video.clips import Clip, TrackSource, files_of, find_clips
 from vgeo.video.sampling import Sampling
-
-__all__ = ["ClipFeatures", "encode_clip", "load_encoders", "precompute_features", "read_weights"]
 
 log = logging.getLogger(__name__)
 
