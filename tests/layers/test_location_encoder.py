@@ -45,6 +45,8 @@ def test_size_of_the_released_architecture() -> None:
     encoder = LocationEncoder()
     assert sum(p.numel() for p in encoder.parameters()) == 9_447_936
     assert encoder(torch.zeros(2, 3, 2, dtype=torch.float64)).shape == (2, 3, 512)
+    scales = [capsule.frequencies.std().item() for capsule in encoder.capsules]
+    assert scales == pytest.approx([1, 16, 256], rel=0.15)
 
 
 @pytest.mark.parametrize("sigma", [1.0, 256.0, 2.0**12, 2.0**15])

@@ -158,6 +158,24 @@ def test_vidtags_recipe_by_default() -> None:
     defaults = GeoClipConfig()
     assert (defaults.learning_rate, defaults.decay_per_epoch, defaults.warmup_steps) == (5e-5, 0.99, 1000)
     assert (defaults.epochs, defaults.batch_frames, defaults.queue) == (600, 2048, 0)
+    assert (defaults.weight_decay, defaults.gps_noise_m, defaults.soft_targets_m) == (0, 0, 0)
+    assert (defaults.init, defaults.positives, defaults.symmetric) == ("released", "identity", False)
+
+
+def test_what_is_set_reaches_the_recipe() -> None:
+    settings = {"epochs": 7, "learning_rate": 0.5, "decay_per_epoch": 0.25, "warmup_steps": 9, "weight_decay": 0.125}
+    recipe = debug(**settings, batch_frames=33).recipe("contrastive")
+    assert {name: getattr(recipe, name) for name in settings} == settings
+    assert recipe.batch_clips == 33
+
+
+def test_the_architecture_by_default_is_the_released_one(release: GeoClipRelease) -> None:
+    method = GeoClip(GeoClipConfig())
+    assert method.scale == pytest.approx(1 / 0.07)
+    scales = [capsule.frequencies.std().item() for capsule in method.location.capsules]
+    published = [release.tensors[f"LocEnc{i}.capsule.0.b"].std().item() for i in range(3)]
+    assert scales == pytest.approx(published, rel=0.15)
+    assert sum(p.numel() for p in method.parameters()) + 3 * 256 * 2 == sum(t.numel() for t in release.tensors.values())
 
 
 @pytest.mark.parametrize(

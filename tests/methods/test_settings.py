@@ -110,6 +110,7 @@ def test_given_holds_only_what_was_set(tmp_path: Path) -> None:
         ("epochs = true", "epochs expects integer, got True"),
         ("epochs = 1.0", "expects integer"),
         ("learning_rate = nan", "expects number"),
+        ("learning_rate = true", "learning_rate expects number, got True"),
         ("epoch = 1", "did you mean epochs?"),
         ("sigmas = 3", "comma-separated list of number"),
         ("epochs = ", "not TOML"),

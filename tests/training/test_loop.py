@@ -57,6 +57,22 @@ def test_each_phase_moves_only_its_parameters(features: FeatureFile) -> None:
     assert seen["head", 3].losses["total"] < seen["body", 1].losses["total"] / 2
 
 
+def test_what_a_phase_does_not_train_costs_no_gradient(features: FeatureFile) -> None:
+    loop = make(features)
+    inner, seen = loop.method.loss, []
+
+    def loss(clips, phase, generator):  # type: ignore[no-untyped-def]
+        wanted = {name.partition(".")[0] for name, p in loop.method.named_parameters() if p.requires_grad}
+        seen.append((phase, wanted, loop.method.training))
+        return inner(clips, phase, generator)
+
+    loop.method.loss = loss  # type: ignore[method-assign]
+    for _ in loop.run():
+        loop.method.eval()  # as measuring between epochs leaves it: dropout comes back
+    assert len(seen) == 18
+    assert all(wanted == {phase} and training for phase, wanted, training in seen)
+
+
 @pytest.mark.parametrize("clip_frames", [4, 12, None])
 def test_pieces_of_a_batch_add_up_to_the_batch(features: FeatureFile, clip_frames: int | None) -> None:
     # 12 frames of clips of 5 to 14: the pieces hold different numbers of true frames.
@@ -99,6 +115,20 @@ def test_options_override_the_recipe(features: FeatureFile) -> None:
     assert loop.total_steps() == 2
     assert [result.step for result in loop.run()] == [1, 1]
     assert loop.total_steps() == 0
+
+
+def test_weights_spoilt_by_the_last_step_are_not_kept(features: FeatureFile) -> None:
+    """The square root of nothing is a fine loss, but its slope is infinite; no later loss would tell."""
+    loop = make(features, Options(batch_size=100), epochs=1)  # one step
+    inner = loop.method.loss
+
+    def loss(clips, phase, generator):  # type: ignore[no-untyped-def]
+        terms = inner(clips, phase, generator)
+        return terms | {"total": terms["total"] + (terms["total"] * 0).sqrt()}
+
+    loop.method.loss = loss  # type: ignore[method-assign]
+    with pytest.raises(SettingError, match="body is not finite at epoch 1, step 1"):
+        list(loop.run())
 
 
 def test_a_broken_loss_names_where(features: FeatureFile) -> None:
