@@ -35,6 +35,14 @@ def test_ties_go_to_the_lowest_row_across_blocks_and_chunks() -> None:
         assert torch.equal(found.scores_NK, expected.values[:, :6])
 
 
+def test_a_tie_is_not_won_by_standing_beside_a_better_key() -> None:
+    """The best key, late in the gallery, has a neighbour that ties with a key of an early block."""
+    scores = torch.zeros(10_000)
+    scores[70], scores[9000], scores[9001] = 2, 3, 2
+    found = top_k(torch.ones(1, 1), scores[:, None], 2)
+    assert found.index_NK.tolist() == [[9000, 70]]
+
+
 def test_fewer_keys_than_asked_for_and_none() -> None:
     assert top_k(random_units(3, 8, 0), random_units(4, 8, 1), 10).index_NK.shape == (3, 4)
     with pytest.raises(ValueError, match="at least 1"):

@@ -63,6 +63,13 @@ def test_the_offset_is_added_to_the_clips_time() -> None:
     assert align(track(START), clip(), 1.5, "t")[0].start_utc == START + timedelta(seconds=1.5)
 
 
+def test_the_offset_moves_what_the_recording_carries_the_same_way() -> None:
+    carried = Fixes(time_s=np.array([0.0, 1.0, 2.0]), latlon_deg=PLACES, max_gap_s=0.1)
+    fixes, _ = find_fixes(clip(), TrackSource(time_offset_s=1.5), lambda: (carried, ""))
+    assert fixes is not None and fixes.time_s.tolist() == [-1.5, -0.5, 0.5]
+    assert fixes.max_gap_s == np.inf, "a picture's own position is another picture's now"
+
+
 def test_a_track_without_times_is_refused() -> None:
     with pytest.raises(FormatError, match="no times"):
         align(Track(video_id="walk", latlon_deg=PLACES), clip(), 0, "t.geojson")

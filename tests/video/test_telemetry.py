@@ -87,6 +87,17 @@ def test_gps9_has_a_fix_for_each_sample(monkeypatch: pytest.MonkeyPatch) -> None
     assert fixes.start_utc == datetime(2023, 5, 4, 9, 59, 58, 500000, tzinfo=UTC)
 
 
+def test_a_clock_that_wakes_late_does_not_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first payloads carry the time of the last recording; the median of all payloads is the clip's."""
+    day = (datetime(2023, 5, 4, tzinfo=UTC) - datetime(2000, 1, 1, tzinfo=UTC)).days
+    sample = (481234567, 21234567, 50000, 1000, 100)
+    payloads = [gps9((*sample, day - 3 * (second == 0), 36_000_000 + 1000 * second, 150, 3)) for second in range(5)]
+    monkeypatch.setattr(telemetry, "_payloads", lambda path: ((float(i), 1.0, p) for i, p in enumerate(payloads)))
+    fixes, _ = read_telemetry(Path("any"))
+    assert fixes is not None and fixes.start_utc == datetime(2023, 5, 4, 10, tzinfo=UTC)
+    assert fixes.time_s.tolist() == [0, 1, 2, 3, 4]
+
+
 def test_hostile_payloads_raise_nothing(shared_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = shared_dir / "data" / "gopro-gps-videos"
     payloads = [
