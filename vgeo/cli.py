@@ -56,7 +56,7 @@ def vgeo(
 ) -> None:
     """Say where a video was filmed.
 
-    Stages read and write standard files and chain: in a folder with clips/, the bare commands follow each other.
+    Each command reads what the one before it wrote: in a folder that holds clips/, most need no arguments.
     """
     logs.configure(verbose - quiet)
 

@@ -20,13 +20,21 @@ def complete_kinds(incomplete: str) -> list[str]:
     return [kind for kind in KINDS if kind.startswith(incomplete)]
 
 
-SpacingKm = Annotated[float, typer.Option("--spacing-km", help="Distance between neighbours.", rich_help_panel=GRID)]
+SpacingKm = Annotated[
+    float, typer.Option("--spacing-km", help="Distance between neighbouring points.", rich_help_panel=GRID)
+]
 MarginKm = Annotated[
     float, typer.Option("--margin-km", min=0, help="Padding around each region's positions.", rich_help_panel=GRID)
 ]
 TrimPercent = Annotated[
     float,
-    typer.Option("--trim-percent", min=0, max=49, help="Outliers left out at each edge.", rich_help_panel=GRID),
+    typer.Option(
+        "--trim-percent",
+        min=0,
+        max=49,
+        help="Share of positions left out at each edge, as outliers.",
+        rich_help_panel=GRID,
+    ),
 ]
 RegionLabel = Annotated[
     str | None,
@@ -48,9 +56,14 @@ ThinM = Annotated[
     float | None,
     typer.Option("--thin-m", min=0, help="Drop positions nearer than this to another.", rich_help_panel=POINTS),
 ]
-MinPopulation = Annotated[int, typer.Option("--min-population", min=0, help="Of a city.", rich_help_panel=CITIES)]
+MinPopulation = Annotated[
+    int, typer.Option("--min-population", min=0, help="Leave out smaller cities.", rich_help_panel=CITIES)
+]
 Country = Annotated[
-    list[str] | None, typer.Option("--country", help="Name or ISO code; may be repeated.", rich_help_panel=CITIES)
+    list[str] | None,
+    typer.Option(
+        "--country", help="Only of this country, by name or ISO code; may be repeated.", rich_help_panel=CITIES
+    ),
 ]
 Out = Annotated[
     Path, typer.Option("--out", "-o", help="HDF5, CSV or GeoJSON by suffix; - is CSV.", rich_help_panel=options.OUTPUT)
@@ -59,14 +72,15 @@ Format = Annotated[
     str | None,
     typer.Option(
         "--format",
-        help="h5, csv or geojson, whatever the name.",
+        "-f",
+        help="h5, csv or geojson; else by the suffix of --out.",
         autocompletion=options.one_of("h5", "csv", "geojson"),
         rich_help_panel=options.OUTPUT,
     ),
 ]
 Model = Annotated[
     str | None,
-    typer.Option("--model", "-m", help="Embed the places with this model now, once.", rich_help_panel=options.MODEL),
+    typer.Option("--model", help="Embed the places with this model now, once.", rich_help_panel=options.MODEL),
 ]
 
 

@@ -36,7 +36,7 @@ def extract_frames(
         ),
     ] = None,
     quality: Annotated[
-        int, typer.Option("--quality", min=1, max=100, help="Of the JPEGs.", rich_help_panel=options.OUTPUT)
+        int, typer.Option("--quality", min=1, max=100, help="JPEG quality.", rich_help_panel=options.OUTPUT)
     ] = 92,
     overwrite: options.Overwrite = False,
     report: options.Report = None,

@@ -17,7 +17,8 @@ def localize(
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Videos, folders, lists (.txt, -), frames.jsonl or feature files.", show_default="features.h5, clips/"
+            help="Videos, folders, lists (.txt, -), frames.jsonl or feature files.",
+            show_default="features.h5, else clips/",
         ),
     ] = None,
     out: Annotated[
@@ -59,7 +60,7 @@ def localize(
         typer.Option(
             "--gallery",
             "-g",
-            help="Candidates; else the model's own, else gallery.h5.",
+            help="Candidate places; else the model's own, else gallery.h5.",
             rich_help_panel=options.INPUTS,
         ),
     ] = None,

@@ -40,7 +40,7 @@ Device = Annotated[
     str,
     typer.Option(
         "--device",
-        help="auto, cpu, cuda or cuda:N.",
+        help="Where to compute: auto, cpu, cuda or cuda:N.",
         autocompletion=one_of("auto", "cpu", "cuda"),
         rich_help_panel=RUN,
     ),
@@ -49,7 +49,7 @@ Precision = Annotated[
     str,
     typer.Option(
         "--precision",
-        help="auto (bf16 where it is fast), fp32 or bf16.",
+        help="Of matrix products: auto (bf16 where it is fast), fp32 or bf16.",
         autocompletion=one_of("auto", "fp32", "bf16"),
         rich_help_panel=RUN,
     ),
@@ -62,7 +62,12 @@ Offline = Annotated[
 ]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", help="A setting, key=value; may be repeated.", metavar="KEY=VALUE", rich_help_panel=MODEL),
+    typer.Option(
+        "--set",
+        help="Change a setting of the method; may be repeated. 'vgeo methods --settings' lists them.",
+        metavar="KEY=VALUE",
+        rich_help_panel=MODEL,
+    ),
 ]
 Config = Annotated[
     Path | None, typer.Option("--config", help="A TOML file of settings; --set wins over it.", rich_help_panel=MODEL)
@@ -97,8 +102,8 @@ Weights = Annotated[
     list[str] | None,
     typer.Option(
         "--weights",
-        metavar="[ENCODER=]PATH",
-        help="Local weights instead of the hub's: a file or folder, prefixed by the encoder where there are several.",
+        metavar="[NAME=]PATH",
+        help="Local weights, a file or folder, instead of downloaded ones; NAME says of which encoder (or method).",
         rich_help_panel=MODEL,
     ),
 ]
@@ -124,10 +129,12 @@ Count = Annotated[
     typer.Option("--count", min=1, help="So many frames, spread uniformly over the clip.", rich_help_panel=SAMPLING),
 ]
 Stride = Annotated[int | None, typer.Option("--stride", min=1, help="Every n-th frame.", rich_help_panel=SAMPLING)]
-StartS = Annotated[float, typer.Option("--start-s", min=0.0, help="Begin here.", rich_help_panel=SAMPLING)]
+StartS = Annotated[
+    float, typer.Option("--start-s", min=0.0, help="Begin so far into the clip.", rich_help_panel=SAMPLING)
+]
 EndS = Annotated[
     float | None,
-    typer.Option("--end-s", min=0.0, help="End here; the clip's end if not given.", rich_help_panel=SAMPLING),
+    typer.Option("--end-s", min=0.0, help="End so far into it; at its end if not given.", rich_help_panel=SAMPLING),
 ]
 TrackFile = Annotated[
     Path | None,
@@ -139,14 +146,16 @@ TrackFile = Annotated[
 ]
 TimeOffsetS = Annotated[
     float,
-    typer.Option("--time-offset-s", help="Add to the clip's time to get the track's time.", rich_help_panel=INPUTS),
+    typer.Option(
+        "--time-offset-s", help="Seconds to add to the clip's time to get the track's.", rich_help_panel=INPUTS
+    ),
 ]
 MaxGapS = Annotated[
     float,
     typer.Option(
         "--max-gap-s",
         min=0.0,
-        help="No position for a frame further than this from the nearest fix.",
+        help="A frame further than so many seconds from the nearest fix gets no position.",
         rich_help_panel=INPUTS,
     ),
 ]

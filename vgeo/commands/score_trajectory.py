@@ -46,18 +46,32 @@ def score_trajectory(
     ],
     truth: Annotated[
         str,
-        typer.Option("--truth", help="True tracks: the same formats, DJI SRT, frames.jsonl, features.h5 or a folder."),
+        typer.Option(
+            "--truth",
+            help="True tracks: the same formats, DJI SRT, frames.jsonl, features.h5 or a folder.",
+            rich_help_panel=options.INPUTS,
+        ),
     ],
     within_km: Annotated[
         list[float] | None,
-        typer.Option("--within-km", help="Accuracy threshold; may be repeated. 0.5, 1, 5 and 25 if not given."),
+        typer.Option(
+            "--within-km",
+            help="Accuracy threshold; may be repeated. 0.5, 1, 5 and 25 if not given.",
+            rich_help_panel=options.OUTPUT,
+        ),
     ] = None,
     match: Annotated[
-        Match, typer.Option("--match", help="Match frames by clock, time from the start, frame number or order.")
+        Match,
+        typer.Option(
+            "--match",
+            help="Match frames by clock, time from the start, frame number or order; auto takes the first known.",
+            rich_help_panel=options.INPUTS,
+        ),
     ] = Match.auto,
     max_gap_s: options.MaxGapS = 2.0,
     format: Annotated[
-        Format, typer.Option("--format", help="auto: a table on a terminal, else JSON.", rich_help_panel=options.OUTPUT)
+        Format,
+        typer.Option("--format", "-f", help="auto: a table on a terminal, else JSON.", rich_help_panel=options.OUTPUT),
     ] = Format.auto,
     per_clip: Annotated[
         bool, typer.Option("--per-clip", help="Add the scores of each clip.", rich_help_panel=options.OUTPUT)

@@ -7,13 +7,13 @@ import typer
 
 from vgeo.commands import options
 
-EXAMPLE = "vgeo train --method geoclip --val features_val.h5 --epochs 100"
+EXAMPLE = "vgeo train features.h5 --method geoclip --epochs 100 --out models/geoclip"
 
 TRAINING = "Training"
 
 Method = Annotated[
     str,
-    typer.Option("--method", "-m", autocompletion=options.complete_methods, help="See 'vgeo methods'.",
+    typer.Option("--method", "-m", autocompletion=options.complete_methods, help="What to train; see 'vgeo methods'.",
                  rich_help_panel=options.MODEL),
 ]  # fmt: skip
 Gallery = Annotated[
@@ -43,7 +43,8 @@ Resume = Annotated[
     bool, typer.Option("--resume", help="Go on where the same command stopped.", rich_help_panel=options.OUTPUT)
 ]
 Epochs = Annotated[
-    int | None, typer.Option("--epochs", min=1, help="Of each phase; else the method's.", rich_help_panel=TRAINING)
+    int | None,
+    typer.Option("--epochs", min=1, help="Epochs of each phase; else the method's.", rich_help_panel=TRAINING),
 ]
 BatchSize = Annotated[
     int | None,
