@@ -12,6 +12,7 @@ from PIL import Image
 
 from vgeo import device, encoders
 from vgeo.encoders.base import Encoder
+from vgeo.encoders.gist import _lab
 from vgeo.errors import UsageError
 from vgeo.geo.sphere import distance_km
 
@@ -58,6 +59,50 @@ def test_same_in_another_process(gist: Encoder) -> None:
     out = gist(pictures(2))
     expected = [out.double().sum().item(), out[1, 100].item()]
     np.testing.assert_allclose([float(x) for x in done.stdout.split()], expected, rtol=1e-6, atol=1e-6)
+
+
+def test_colours_are_those_of_cie_lab() -> None:
+    """Published coordinates of sRGB's corners under D65, in hundredths."""
+    corners = {
+        (1, 1, 1): (100.0, 0.0, 0.0),
+        (1, 0, 0): (53.2408, 80.0925, 67.2032),
+        (0, 1, 0): (87.7347, -86.1827, 83.1793),
+        (0, 0, 1): (32.2970, 79.1875, -107.8602),
+        (0.02, 0.02, 0.02): (1.3982, 0.0, 0.0),  # where the curve is a straight line
+    }
+    found = _lab(torch.tensor(list(corners), dtype=torch.float32)[:, :, None, None])[..., 0, 0]
+    torch.testing.assert_close(100 * found, torch.tensor(list(corners.values())), rtol=0, atol=0.02)
+
+
+def test_stored_features_stay_comparable(gist: Encoder) -> None:
+    """Gist has no weights whose hash would tell of a change: its numbers are part of the file format."""
+    y, x = torch.meshgrid(torch.arange(90), torch.arange(160), indexing="ij")
+    frame = torch.stack([x + y, 2 * x % 256, (x * y) // 50], -1).to(torch.uint8)
+    found = gist(frame[None])[0]
+    torch.testing.assert_close(found[GOLDEN_AT], torch.tensor(GOLDEN), rtol=0, atol=2e-4)
+    assert gist.spec.preprocessing.startswith("64x64 squash bilinear; tiny 8x8 Lab, histogram (4, 6, 6), 3x6 energies")
+
+
+# Some of each block: tiny image, histogram, energies at three scales.
+GOLDEN_AT = [0, 40, 100, 180, 239, 244, 250, 269, 275, 305, 340, 400, 460, 520, 580, 620]
+GOLDEN = [
+    -0.06481,
+    -0.05135,
+    -0.04398,
+    -0.00282,
+    0.12587,
+    0.13314,
+    0.12458,
+    0.21329,
+    0.13699,
+    0.13801,
+    0.01247,
+    -0.01899,
+    -0.00748,
+    -0.0049,
+    -0.02573,
+    -0.00587,
+]
 
 
 def test_energies_tell_orientations_apart(gist: Encoder) -> None:

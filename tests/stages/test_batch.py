@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vgeo.errors import DiskError, FormatError, OutputError
+from vgeo.errors import BusyError, DiskError, FormatError, OutputError, VgeoError
 from vgeo.stages.batch import Batch
 
 
@@ -35,14 +35,20 @@ def test_every_outcome_is_reported_as_it_comes(tmp_path: Path) -> None:
     assert [outcome.status for outcome in batch.outcomes] == ["done", "failed", "skipped", "failed"]
 
 
-def test_fail_fast_and_full_disks_end_the_batch() -> None:
+@pytest.mark.parametrize(("error", "code"), [(FormatError("bad"), 65), (PermissionError(13, "no"), 74)])
+def test_fail_fast_ends_the_batch(error: Exception, code: int) -> None:
     batch = Batch(fail_fast=True)
-    with pytest.raises(FormatError), batch.item("a"):
-        raise FormatError("bad")
-    patient = Batch()
-    with pytest.raises(DiskError), patient.item("a"):
-        raise DiskError("full")
-    assert [o.exit_code for o in (*batch.outcomes, *patient.outcomes)] == [65, 74]
+    with pytest.raises(type(error)), batch.item("a"):
+        raise error
+    assert [outcome.exit_code for outcome in batch.outcomes] == [code]
+
+
+@pytest.mark.parametrize(("error", "code"), [(DiskError("full"), 74), (BusyError("in use"), 75)])
+def test_what_the_next_input_would_meet_too_ends_the_batch(error: VgeoError, code: int) -> None:
+    batch = Batch()
+    with pytest.raises(type(error)), batch.item("a"):
+        raise error
+    assert [outcome.exit_code for outcome in batch.outcomes] == [code]
 
 
 def test_interrupts_and_bugs_pass() -> None:

@@ -46,6 +46,22 @@ def test_a_place_that_fills_many_rows_is_one_candidate() -> None:
     assert few.candidates_deg.shape == (1, 3, 2)
 
 
+def test_the_confidence_is_what_falls_within_one_kilometre() -> None:
+    """Three places look the same: one is the answer, one lies 900 m from it, one 1,100 m; a fourth looks otherwise."""
+    north = [10 + km / 111.195 for km in (0, 0.9, 1.1, 100)]
+    places = gallery([[1, 0, 0]] * 3 + [[0, 1, 0]], [(lat, 20.0) for lat in north])
+    found = Localizer(MODEL, places, COMPUTE, places=False)(query([[1, 0, 0]]))
+    assert found.track.latlon_deg.tolist() == [[10, 20]]
+    assert found.confidence.tolist() == pytest.approx([2 / 3], rel=1e-5)
+    assert found.candidate_scores.tolist() == [pytest.approx([1 / 3, 1 / 3, 1 / 3, 0], abs=1e-5)]
+    assert 0.9 <= found.radius_km[0] <= 0.9 * 1.032
+
+
+def test_five_candidates_unless_told_otherwise() -> None:
+    places = gallery(np.eye(3)[[0, 1, 2] * 3].tolist(), [(float(i), 0.0) for i in range(9)])
+    assert Localizer(MODEL, places, COMPUTE, places=False)(query([[1, 0, 0]])).candidates_deg.shape == (1, 5, 2)
+
+
 def test_the_answer_does_not_depend_on_a_feature_file_between() -> None:
     rng = np.random.default_rng(0)
     places = gallery(rng.normal(size=(50, 3)).tolist(), [(float(i), 0.0) for i in range(50)])
