@@ -78,6 +78,11 @@ def test_features_that_are_not_finite(value: float) -> None:
         Localizer(MODEL, places, COMPUTE)(query([[1, value, 0]]))
 
 
+def test_features_of_another_width() -> None:
+    with pytest.raises(FormatError, match="keys are 3 wide, the model's 2"):
+        Localizer(MODEL, gallery([[1, 0, 0]], [(1.0, 2.0)]), COMPUTE)(query([[1, 0]]))
+
+
 def test_galleries_that_do_not_serve() -> None:
     with pytest.raises(InputError, match="--keep-features"):
         Localizer(MODEL, Gallery(latlon_deg=np.zeros((3, 2))), COMPUTE)

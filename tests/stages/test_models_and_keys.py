@@ -1,6 +1,7 @@
 """Models by name and by folder, and the keys of a gallery: made once, kept, never another model's."""
 
 import dataclasses
+import errno
 import logging
 from pathlib import Path
 
@@ -113,6 +114,45 @@ def test_keys_are_cached_under_gallery_and_model(
     for file in files:  # damage is not believed
         file.write_bytes(file.read_bytes()[:100])
     assert torch.equal(gallery_keys(model, gallery, COMPUTE), first)
+
+
+class Bomb:
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (Path("went-off"),)
+
+
+@pytest.mark.parametrize("what", ["fewer rows", "doubles", "one axis", "a pickle"])
+def test_a_cache_that_holds_something_else_is_not_believed(
+    what: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(keys, "_WORTH_CACHING", 100)
+    monkeypatch.chdir(tmp_path)
+    model, gallery = small_model(), points(200)
+    first = gallery_keys(model, gallery, COMPUTE)
+    (file,) = (cache_folder() / "keys").iterdir()
+    bomb = np.empty((200, 1), object)
+    bomb[:] = Bomb()
+    stored = {
+        "fewer rows": first.numpy()[:150],
+        "doubles": first.numpy().astype(np.float64),
+        "one axis": first.numpy()[:, 0],
+        "a pickle": bomb,
+    }
+    np.save(file, stored[what], allow_pickle=True)
+    assert torch.equal(gallery_keys(model, gallery, COMPUTE), first)
+    assert not (tmp_path / "went-off").exists()
+
+
+def test_half_written_keys_do_not_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "_WORTH_CACHING", 100)
+
+    def full(file, array, **_) -> None:  # type: ignore[no-untyped-def]
+        file.write(array.tobytes()[:1000])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    assert len(gallery_keys(small_model(), points(300), COMPUTE)) == 300
+    assert list((cache_folder() / "keys").iterdir()) == []
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

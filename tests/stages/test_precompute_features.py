@@ -7,6 +7,7 @@ import threading
 import time
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -146,6 +147,11 @@ def test_window_without_frames_is_the_clips_failure(clips: Path, tmp_path: Path)
     assert "--start-s" in outcomes[0].message
 
 
+def test_the_decoder_is_stored_with_its_version(features: Path) -> None:
+    """Another release of FFmpeg may give other pixels: features of both do not go into one file."""
+    assert FeatureFile.open(features).decoder == f"pyav {av.__version__}, FFmpeg {av.ffmpeg_version_info}"
+
+
 def test_other_sampling_is_refused(clips: Path, features: Path) -> None:
     with pytest.raises(SettingError, match="now count=3"):
         precompute_features([clips], features, sampling=Sampling(count=3), compute=COMPUTE)
@@ -166,6 +172,52 @@ def test_pictures_of_several_sizes_and_a_given_track(shared_dir: Path, tmp_path:
     file = FeatureFile.open(tmp_path / "f.h5")
     assert len(file) == 4
     assert file.latlon_deg[0].tolist() == [55, 13]
+
+
+def status(inputs: list[Path], out: Path, **source: object) -> list[str]:
+    found = precompute_features(inputs, out, compute=COMPUTE, source=TrackSource(**source))  # type: ignore[arg-type]
+    return [outcome.status for outcome in found]
+
+
+def test_all_that_features_come_from_is_watched(tmp_path: Path) -> None:
+    from PIL import Image
+
+    folder, track, out = tmp_path / "walk", tmp_path / "t.csv", tmp_path / "f.h5"
+    folder.mkdir()
+    for i in range(2):
+        Image.new("RGB", (32, 32), (60 * i, 9, 9)).save(folder / f"{i}.png")
+    track.write_text("time_s,lat,lon\n0,55,13\n3,56,13\n")
+    given = {"file": track, "max_gap_s": 5.0}
+    assert status([folder], out, **given) == ["done"]
+    assert status([folder], out, **given) == ["skipped"]
+    assert status([folder], out, **given, time_offset_s=1.0) == ["done"]
+    assert FeatureFile.open(out).latlon_deg[0, 0] == pytest.approx(55 + 1 / 3, abs=1e-3)
+    assert status([folder], out, **(given | {"max_gap_s": 0.1}), time_offset_s=1.0) == ["done"]
+    assert np.isnan(FeatureFile.open(out).latlon_deg[0, 0])
+    track.write_text("time_s,lat,lon\n0,57,13\n3,58,13\n4,58,13\n")
+    assert status([folder], out, **given) == ["done"]
+    assert FeatureFile.open(out).latlon_deg[0, 0] == pytest.approx(57)
+    before = np.array(FeatureFile.open(out).features("gist"))
+    Image.effect_noise((33, 32), 99).convert("RGB").save(folder / "1.png")
+    assert status([folder], out, **given) == ["done"]
+    after = FeatureFile.open(out).features("gist")
+    assert np.array_equal(after[0], before[0]) and not np.array_equal(after[1], before[1])
+
+
+def test_pictures_of_a_frames_folder_are_watched_and_videos_keep_the_order_given(tmp_path: Path) -> None:
+    from PIL import Image
+
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (32, 32), (90, 9, 9)).save(tmp_path / name / "0.png")
+        line = {"video_id": name, "frame_index": 0, "time_s": 0.0, "path": "0.png"}
+        (tmp_path / name / "frames.jsonl").write_text(json.dumps(line) + "\n")
+    inputs, out = [tmp_path / "b", tmp_path / "a"], tmp_path / "f.h5"
+    assert status(inputs, out) == ["done", "done"]
+    assert FeatureFile.open(out).video_ids == ["b", "a"]
+    assert status(inputs, out) == ["skipped", "skipped"]
+    Image.effect_noise((32, 32), 99).convert("RGB").save(tmp_path / "a" / "0.png")
+    assert status(inputs, out) == ["skipped", "done"]
 
 
 # --- encoders and streams ---

@@ -107,6 +107,14 @@ def test_a_sparse_truth_serves_the_frames_between_its_fixes() -> None:
     np.testing.assert_allclose(found.truth_deg[:, 1], times)
 
 
+def test_a_tunnel_is_no_sparse_truth() -> None:
+    """One long hole does not make the interval between fixes long: frames inside it have no truth."""
+    times = np.concatenate([np.arange(11), 1000 + np.arange(11)]).astype(float)
+    found = align(track("a", [0, 0, 0], [5, 20, 500]), track("a", times / 100, times))
+    assert found.unmatched_frames == 2
+    np.testing.assert_allclose(found.truth_deg[:, 1], [0.05])
+
+
 def test_a_dense_truth_is_not_unmatched_by_sparse_frames() -> None:
     truth = track("a", np.arange(0, 60, 0.05), np.arange(0, 60, 0.05))
     assert align(track("a", [0, 10, 20, 30], [0, 10, 20, 30]), truth).unmatched_truth == 499  # from 35 s on
