@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from vgeo.geo.sphere import EARTH_RADIUS_KM, KM_PER_DEG, centroid, distance_km, unit_vectors, wrap_lon
 from vgeo.records import Floats
 
-WITHIN_KM = (0.5, 1.0, 5.0, 25.0)  # sub-street, street, locality, city: VidTAG, section 4.2 and table 1
+WITHIN_KM = (0.5, 1.0, 5.0, 25.0)  # sub-street, street, locality, city: VidTAG, section 4.3 and table 1
 
 Pair = tuple[Floats, Floats]  # positions [T, 2] and [U, 2]
 

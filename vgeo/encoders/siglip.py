@@ -1,7 +1,7 @@
 """SigLIP's pooled image embedding: Zhai et al., ICCV 2023, arXiv 2303.15343.
 
 ViT-L/16 at 256 pixels gives 1024 numbers, so that with CLIP's 768 a frame has the 1792 of VidTAG's CLIP + DINOv2
-(its Table 6 swaps the two). Variants are hub ids, such as `siglip:google/siglip-base-patch16-224`.
+(table 6 there puts SigLIP in DINOv2's place). Variants are hub ids, such as `siglip:google/siglip-base-patch16-224`.
 
 The weights' own processor squashes the whole frame to 256 x 256, bicubic; `--set crop=center` takes the middle square.
 """

@@ -31,7 +31,7 @@ from vgeo.geo.sphere import EARTH_RADIUS_KM, KM_PER_DEG
 from vgeo.layers.location_encoder import LocationEncoder, from_published
 from vgeo.methods.base import Clips, Method, Places, Recipe
 
-RELEASED_SIGMAS = (1.0, 16.0, 256.0)  # of the package's weights; VidTAG's table 9 prefers 8 to 16 by 0.4 points
+RELEASED_SIGMAS = (1.0, 16.0, 256.0)  # of the package's weights; VidTAG's table 9 prefers 8 to 16 by 0.4 points at 1 km
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

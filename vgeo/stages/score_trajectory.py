@@ -1,4 +1,4 @@
-"""Score predicted tracks against true ones, as VidTAG's tables do (section 4.2, appendix E)."""
+"""Score predicted tracks against true ones, as VidTAG's tables do (section 4.3, appendix E)."""
 
 import logging
 import math
