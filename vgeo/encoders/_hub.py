@@ -48,7 +48,7 @@ def find_folder(encoder: str, repository: str, weights: str | None, offline: boo
     with quiet():
         try:
             cached = Path(snapshot_download(repository, allow_patterns=FILES, local_files_only=True))
-        except Exception as error:  # the hub's own tree of errors, and ValueError for a name that is none
+        except (OSError, ValueError) as error:  # the latter for a name that is none
             log.debug("%s is not cached: %s", repository, error)
         else:
             if _is_complete(cached):
@@ -57,7 +57,7 @@ def find_folder(encoder: str, repository: str, weights: str | None, offline: boo
         log.info("downloading %s from the hub (once)", repository)
         try:
             folder = Path(snapshot_download(repository, allow_patterns=FILES, etag_timeout=TIMEOUT_S))
-        except Exception as error:
+        except _network_errors() as error:
             raise missing_model(encoder, repository, f"the hub does not give them ({first_line(error)})") from error
     if not _is_complete(folder):
         raise missing_model(encoder, repository, "the hub has no config.json and model.safetensors under that name")
@@ -74,7 +74,7 @@ def find_file(encoder: str, repository: str, names: Iterable[str], offline: bool
         for name in names:
             try:
                 return Path(hf_hub_download(repository, name, local_files_only=True))
-            except Exception as error:
+            except (OSError, ValueError) as error:
                 log.debug("%s/%s is not cached: %s", repository, name, error)
         require_network(encoder, repository, offline, bring=f"hf download {repository} {names[0]}")
         for name in names:
@@ -84,7 +84,7 @@ def find_file(encoder: str, repository: str, names: Iterable[str], offline: bool
                 raise missing_model(encoder, repository, "the hub cannot be reached") from error
             except EntryNotFoundError:
                 continue
-            except Exception as error:
+            except _network_errors() as error:
                 raise missing_model(encoder, repository, f"the hub refuses ({first_line(error)})") from error
     raise missing_model(encoder, repository, f"the hub has none of {', '.join(names)}")
 
@@ -98,9 +98,16 @@ def require_network(encoder: str, repository: str, offline: bool, bring: str = "
         raise missing_model(encoder, repository, "--offline forbids to download them", bring)
     try:
         get_session().head(constants.ENDPOINT, timeout=TIMEOUT_S)
-    except Exception as error:
+    except _network_errors() as error:
         reason = f"{constants.ENDPOINT} cannot be reached ({first_line(error)})"
         raise missing_model(encoder, repository, reason, bring) from error
+
+
+def _network_errors() -> tuple[type[Exception], ...]:
+    """What the hub's library lets through, its own errors among them: OSError and ValueError are their bases."""
+    import httpx
+
+    return OSError, ValueError, RuntimeError, httpx.HTTPError, httpx.InvalidURL
 
 
 def load_transformers(model_class: Any, folder: Path, read_config: Callable[[Path], Any] | None = None) -> nn.Module:

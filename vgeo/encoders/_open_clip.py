@@ -81,7 +81,8 @@ def _find_weights(name: str, architecture: str, tag: str, weights: str | None, o
         raise UsageError(f"{name}: name its weights too, as in clip:ViT-L-14-quickgelu/openai, or give --weights FILE")
     repository = open_clip.get_pretrained_cfg(architecture, tag).get("hf_hub", "").rstrip("/")
     if not repository:
-        raise missing_model(name, tag, "they are not on the hub", bring="python -c 'import open_clip ...'")
+        code = f"import open_clip; open_clip.create_model('{architecture}', '{tag}', cache_dir='FOLDER')"
+        raise missing_model(name, tag, "they are not on the hub", bring=f'python -c "{code}"')
     return find_file(name, repository, FILES, offline)
 
 

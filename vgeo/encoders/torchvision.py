@@ -7,7 +7,9 @@ Settings: `size` in pixels; `crop` squash (the whole frame: a place is more than
 `input_style` imagenet, or caffe (BGR, 0..255, minus 104, 117, 123) for weights that come from Caffe.
 """
 
+import pickle
 import socket
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -30,6 +33,10 @@ if TYPE_CHECKING:
 
 SETTINGS = {"size": "224", "crop": "squash", "p": "3", "input_style": "imagenet"}
 CAFFE = ((104.0, 117.0, 123.0), (1.0, 1.0, 1.0))  # mean of ImageNet in BGR, as Caffe's models subtract it
+_DAMAGE = (
+    *(SafetensorError, RuntimeError, OSError, ValueError, EOFError, KeyError, IndexError),
+    *(TypeError, AssertionError, struct.error),  # met by changing bytes of files at random
+)
 CLASSIFIERS = ("classifier", "fc", "head", "heads", "AuxLogits", "aux1", "aux2")
 
 
@@ -144,16 +151,15 @@ def _load_model(variant: str, weights: str | None, offline: bool) -> tuple[nn.Mo
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     if not path.is_file():
         raise InputError(f"--weights {path}: no such file")
     try:
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, OSError, ValueError, EOFError, KeyError, IndexError) as error:
+    except _DAMAGE as error:
         raise FormatError(f"{path}: not a .safetensors or .pth state dict ({first_line(error)})") from error
-    except Exception as error:  # pickle's own error, which is what anything but tensors meets
+    except pickle.UnpicklingError as error:
         raise FormatError(f"{path}: holds more than tensors, which vgeo does not load; convert it first") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise FormatError(f"{path}: not a plain state dict of tensors")
