@@ -68,9 +68,7 @@ def train(
     folder} of released weights to start from, as in `load_model`. resume: go on in `out` as if never stopped.
     Raises UsageError, SettingError, InputError, FormatError, OutputError, BusyError, DiskError.
     """
-    cls = methods.get(method)
-    if not cls.phases:
-        raise UsageError(f"{method} has nothing to train; use it right away: vgeo localize CLIP --model {method}")
+    cls = _trainable(method)
     if val and val_fraction is not None:
         raise UsageError("--val names what is held out, --val-fraction draws it: give one of them")
     folder = _target(out or Path("models") / method)
@@ -96,17 +94,21 @@ def train(
             loop=Loop(model, store, options, compute, progress),
             folder=RunFolder(folder, _saver(method, to_dict(chosen), encoders), places),
             validate=_validator(model, parts, places, compute),
-            settings=_identity(method, to_dict(chosen), encoders, options, compute)
-            | {"training data": digest(parts.train), "held-out data": parts.val and digest(parts.val)}
-            | {"gallery": places.digest},
+            settings=_identity(method, chosen, encoders, options, compute, parts, places),
             eval_every=eval_every,
         )
         if resume:
             run.resume()
-        announce(compute)
-        _announce(method, model, chosen, parts, places)
+        _announce(method, model, chosen, parts, places, compute)
         run.train()
     return _result(run, folder)
+
+
+def _trainable(method: str) -> type[Method]:
+    cls = methods.get(method)
+    if not cls.phases:
+        raise UsageError(f"{method} has nothing to train; use it right away: vgeo localize CLIP --model {method}")
+    return cls
 
 
 def _target(folder: Path) -> Path:
@@ -140,12 +142,18 @@ def _try(model: Method, store: FeatureStore, encoders: dict[str, EncoderSpec], m
 
 
 def _identity(
-    method: str, config: dict[str, Any], encoders: dict[str, EncoderSpec], options: Options, compute: Compute
+    method: str,
+    config: Any,
+    encoders: dict[str, EncoderSpec],
+    options: Options,
+    compute: Compute,
+    parts: Split,
+    places: Gallery,
 ) -> dict[str, Any]:
     """What must be the same for a resumed run to go on as if it had never stopped."""
     return {
         "method": method,
-        "settings": config,
+        "settings": to_dict(config),
         "encoders": {
             name: {"weights": s.weights_hash, "preprocessing": s.preprocessing} for name, s in encoders.items()
         },
@@ -153,11 +161,15 @@ def _identity(
         "accumulate": options.accumulate,
         "seed": options.seed,
         "precision": "bf16" if compute.mixed else "fp32",
+        "training data": digest(parts.train),
+        "held-out data": parts.val and digest(parts.val),
+        "gallery": places.digest,
     }
 
 
-def _announce(method: str, model: Method, config: Any, parts: Split, places: Gallery) -> None:
+def _announce(method: str, model: Method, config: Any, parts: Split, places: Gallery, compute: Compute) -> None:
     """Say what is about to be trained, on what, with which settings."""
+    announce(compute)
     weights = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     changed = {k: v for k, v in to_dict(config).items() if v != to_dict(type(config)()).get(k)}
     said = " ".join(f"{name}={format_value(value)}" for name, value in changed.items()) or "as published"
