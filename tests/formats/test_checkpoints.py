@@ -157,6 +157,34 @@ class Bomb:
         return os.system, (f"touch '{self.mark}'",)
 
 
+def test_every_file_is_on_the_disk_before_the_folder_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced, sync = [], os.fsync
+
+    def watched(handle: int) -> None:
+        assert not (tmp_path / "m").exists()
+        synced.append(os.fstat(handle).st_size)
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    save(tmp_path / "m")
+    assert sorted(synced) == sorted(file.stat().st_size for file in (tmp_path / "m").iterdir())
+
+
+def test_a_small_pth_that_unfolds_to_much_is_refused(tmp_path: Path) -> None:
+    torch.save({"w": torch.zeros(10**6)}, tmp_path / "plain.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "plain.pth") as plain,
+        zipfile.ZipFile(tmp_path / "small.pth", "w", zipfile.ZIP_DEFLATED) as small,
+    ):
+        for name in plain.namelist():
+            small.writestr(name, plain.read(name))
+    assert load_pth(tmp_path / "plain.pth")["w"].shape == (10**6,)
+    with pytest.raises(FormatError, match="much more than its size"):
+        load_pth(tmp_path / "small.pth")
+
+
 def test_pth_traps(tmp_path: Path) -> None:
     bomb = Bomb(tmp_path / "went-off")
     torch.save({"w": bomb}, tmp_path / "code.pth")
