@@ -5,8 +5,10 @@ import os
 import pickle
 import struct
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -198,3 +200,21 @@ def test_pth_traps(tmp_path: Path) -> None:
         with pytest.raises(FormatError):
             load_pth(path)
     assert not bomb.mark.exists()
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_a_damaged_pth_is_an_error_of_its_own(tmp_path: Path) -> None:
+    """Bytes of the pickle inside are changed, and the archive around it is whole: its own checks see nothing."""
+    torch.save({"w": torch.arange(6.0).reshape(2, 3), "b": torch.ones(3)}, tmp_path / "good.pth")
+    with zipfile.ZipFile(tmp_path / "good.pth") as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    (program,) = [name for name in members if name.endswith("data.pkl")]
+    rng = np.random.default_rng(0)
+    for _ in range(600):
+        bad = bytearray(members[program])
+        bad[rng.integers(len(bad))] = rng.integers(256)
+        with zipfile.ZipFile(tmp_path / "bad.pth", "w") as archive:
+            for name, content in (members | {program: bytes(bad)}).items():
+                archive.writestr(name, content)
+        with suppress(FormatError):  # or it still reads: another name is a name
+            load_pth(tmp_path / "bad.pth")

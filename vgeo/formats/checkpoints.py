@@ -12,6 +12,7 @@ import os
 import pickle
 import re
 import shutil
+import struct
 import sys
 import tempfile
 import zipfile
@@ -34,6 +35,10 @@ VERSION = 1
 WEIGHTS, CONFIG, CARD, GALLERY = "model.safetensors", "config.json", "README.md", "gallery.h5"
 _SUFFIX = ".partial"
 _MAX_CONFIG_BYTES = 2**22
+_DAMAGE = (  # what reading a .pth raises, the second line met by changing bytes of files at random
+    *(zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, ValueError, KeyError, EOFError),
+    *(IndexError, TypeError, AssertionError, struct.error),
+)
 _MAX_INFLATION = 1.1  # torch stores tensors uncompressed; a .pth whose members claim much more than its size is a trap
 
 
@@ -163,7 +168,7 @@ def load_pth(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         raise InputError(f"{path}: no such file") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({first_line(error)})") from error
-    except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, ValueError, KeyError, EOFError) as error:
+    except _DAMAGE as error:
         raise FormatError(f"{path}: not a PyTorch file of tensors alone ({first_line(error)})") from error
     named = {"": loaded} if isinstance(loaded, Tensor) else loaded
     if not isinstance(named, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in named.items()):
