@@ -1,5 +1,6 @@
 """How the videos of a feature file lie in it, whether they come from a finished part or from the file it replaces."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -21,14 +22,14 @@ LARGEST = float(np.finfo(np.float16).max)
 Features = NDArray[np.float16]
 
 
-class Piece:
+class Piece(ABC):
     """One video of the file to be."""
 
     part: Part
 
+    @abstractmethod
     def column(self, name: str) -> NDArray[Any]:
         """Values of one column, [T, ...]."""
-        raise NotImplementedError
 
 
 class NewVideo(Piece):
