@@ -9,6 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 import worlds
 
+import vgeo
 from vgeo.cli import run
 
 SMALL = [
@@ -50,6 +51,16 @@ def test_gallery_h5_is_taken_when_it_is_there(folder: Path, capfd: pytest.Captur
 
     kept = read_gallery(folder / "models/geoclip/gallery.h5")
     assert kept.digest == read_gallery(folder / "gallery.h5").digest
+
+
+def test_what_is_measured_in_training_is_what_localize_answers(folder: Path) -> None:
+    """Also when it trains in bf16: near neighbours of a fine gallery change places when they are measured in it."""
+    assert run(["build-gallery", "grid", "features.h5", "--spacing-km", "0.05"]) == 0
+    assert run(["train", *SMALL, "--val", "features.h5", "--precision", "bf16", "--epochs", "60"]) == 0
+    last = json.loads((folder / "models/geoclip/metrics.jsonl").read_text().splitlines()[-1])
+    assert run(["localize", "features.h5", "--model", "models/geoclip/last", "-g", "gallery.h5", "-o", "t.csv"]) == 0
+    found = vgeo.score(vgeo.read_tracks(folder / "t.csv"), vgeo.read_tracks(folder / "features.h5"))
+    assert found.frames.median_km == pytest.approx(last["validation"]["median_error_km"], rel=1e-4)
 
 
 def test_a_settings_file_and_set_over_it(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:

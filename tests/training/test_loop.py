@@ -165,7 +165,7 @@ def test_validation_equals_a_search_by_hand(features: FeatureFile) -> None:
         pass
     rng = np.random.default_rng(0)
     gallery = Gallery(latlon_deg=np.array([52.0, 0.0]) + rng.uniform(-0.06, 0.06, (3000, 2)))
-    found = validate(loop.method, loop.store, gallery, CPU)
+    found = validate(loop.method, loop.store, gallery, CPU.device)
     assert loop.method.training
     # By hand: the point of the gallery nearest to the regressed position, in the plane the model works in.
     with torch.no_grad():

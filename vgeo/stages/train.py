@@ -232,6 +232,6 @@ def _validator(model: Method, parts: Split, places: Gallery, compute: Compute) -
     store = FeatureStore(parts.val_files, parts.val, model.encoders, compute)
 
     def measure() -> Validation:
-        return validate(model, store, places, compute)
+        return validate(model, store, places, compute.device)
 
     return measure

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vgeo.device import Compute
 from vgeo.formats.gallery import Gallery
 from vgeo.geo.sphere import distance_km
 from vgeo.methods._gallery import embed_rows
@@ -34,18 +33,20 @@ class Validation:
     frames: int
 
 
-def validate(method: Method, store: FeatureStore, gallery: Gallery, compute: Compute) -> Validation:
-    """Embed the gallery and all held-out clips (whole, as at inference) and measure the errors of the best places."""
+def validate(method: Method, store: FeatureStore, gallery: Gallery, device: torch.device) -> Validation:
+    """Embed the gallery and all held-out clips (whole, as at inference) and measure the errors of the best places.
+
+    In float32 whatever the training runs in, as `localize` does: its answers are the ones that are measured.
+    """
     was_training = method.training
     method.eval()
     try:
         with torch.inference_mode():
-            keys_GE = torch.cat(list(embed_rows(method, gallery, compute.device, _KEY_ROWS)))
+            keys_GE = torch.cat(list(embed_rows(method, gallery, device, _KEY_ROWS)))
             best_N = np.empty(len(store.frames), np.int64)
             for frames_BT, mask_BT in whole_clips(store.frames):
                 clips = store.batch(frames_BT, mask_BT)
-                with compute.autocast():
-                    queries_nE = clips.frames(method.queries(clips)).float()
+                queries_nE = clips.frames(method.queries(clips)).float()
                 best_N[frames_BT[mask_BT].numpy()] = top_k(queries_nE, keys_GE, 1).index_NK[:, 0].cpu().numpy()
     finally:
         method.train(was_training)
