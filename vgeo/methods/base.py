@@ -46,6 +46,7 @@ class Recipe:
     decay_per_epoch: float
     warmup_steps: int
     weight_decay: float = 0.0
+    contiguous: bool = False  # the frames drawn from a clip are a run of neighbours, not spread over it
 
 
 class Method(nn.Module, ABC):
@@ -57,7 +58,7 @@ class Method(nn.Module, ABC):
     needs: ClassVar[str] = "features"  # or "frames"
     gives: ClassVar[str] = "track"  # or "place"
     gallery_kind: ClassVar[str] = "points"  # or "features": points that carry their frames' features
-    phases: ClassVar[tuple[str, ...]] = ()  # names of training phases; none: nothing to train
+    phases: tuple[str, ...] = ()  # names of training phases, fewer where settings say so; none: nothing to train
     license_note: ClassVar[str] = ""  # of the released weights, where there are any
 
     config: Any
@@ -84,9 +85,28 @@ class Method(nn.Module, ABC):
         """Factor on cosine similarities before a softmax over the gallery turns them into probabilities."""
         return 1.0
 
+    @property
+    def refines(self) -> bool:
+        """True when `refined` answers once more, after the best places of `queries` are known."""
+        return False
+
+    def refined(self, clips: Clips, latlon_BT2: Tensor) -> Tensor:
+        """Embed frames again, given each one's first answer (degrees float64): [B, T, E], L2-normalised.
+
+        Searched for among the same keys; what comes out is the answer.
+        """
+        raise NotImplementedError
+
     def recipe(self, phase: str) -> Recipe:
         """The training recipe of a phase."""
         raise KeyError(phase)
+
+    def begin(self, phase: str) -> None:
+        """Called before the first step of a phase; not when a run is resumed within it."""
+
+    def moves_keys(self, phase: str) -> bool:
+        """True when training in this phase changes what `keys` returns."""
+        return True
 
     def loss(self, clips: Clips, phase: str, generator: torch.Generator) -> dict[str, Tensor]:
         """Loss terms of a batch; "total" is what is minimised. All randomness comes from `generator`."""
