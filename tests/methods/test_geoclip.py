@@ -98,19 +98,25 @@ def test_the_loss_is_cross_entropy_with_the_diagonal() -> None:
 
 
 def test_soft_targets_follow_the_distance() -> None:
-    method, clips = debug(soft_targets_m=15.0), batch(30)
+    method, clips = debug(target_radius_km=0.015), batch(30)
     assert clips.latlon_deg is not None
     latlon = clips.latlon_deg[:, 0]
     metres = 1000 * distance_km(latlon.numpy()[:, None], latlon.numpy()[None])
-    expected = np.exp(-0.5 * (metres / 15) ** 2)
-    expected /= expected.sum(1, keepdims=True)
-    assert np.allclose(method._targets(latlon, latlon).numpy(), expected, atol=2e-4)
+    wanted = np.exp(-0.5 * (metres / 15) ** 2)
+    wanted = torch.from_numpy(wanted / wanted.sum(1, keepdims=True)).float()
+    logits = method.scale * method.queries(clips)[:, 0] @ method.keys(Places(latlon_deg=latlon)).T
+    found = method.loss(clips, "contrastive", torch.Generator())["total"]
+    assert found.item() == pytest.approx(F.cross_entropy(logits, wanted).item(), rel=1e-4)
 
 
 def test_equal_coordinates_share_the_target() -> None:
-    latlon = torch.tensor([[50.0, 4.0], [51.0, 4.0], [50.0, 4.0]], dtype=torch.float64)
-    targets = debug(positives="equal")._targets(latlon, latlon)
-    assert targets.tolist() == [[0.5, 0, 0.5], [0, 1, 0], [0.5, 0, 0.5]]
+    method, clips = debug(positives="equal"), batch(3)
+    assert clips.latlon_deg is not None
+    clips.latlon_deg[2] = clips.latlon_deg[0]
+    wanted = torch.tensor([[0.5, 0, 0.5], [0, 1, 0], [0.5, 0, 0.5]])
+    logits = method.scale * method.queries(clips)[:, 0] @ method.keys(Places(latlon_deg=clips.latlon_deg[:, 0])).T
+    found = method.loss(clips, "contrastive", torch.Generator())["total"]
+    assert found.item() == pytest.approx(F.cross_entropy(logits, wanted).item(), rel=1e-5)
 
 
 def test_the_queue_starts_empty_wraps_and_serves_after_the_step() -> None:
@@ -130,14 +136,13 @@ def test_the_queue_starts_empty_wraps_and_serves_after_the_step() -> None:
 
 
 def test_noise_is_in_metres_everywhere() -> None:
-    method = debug(gps_noise_m=150.0, queue_noise_m=1000.0)
-    places = torch.tensor([[60.0, 179.9999]], dtype=torch.float64).repeat(8000, 1)
-    noisy = method._noised(places, 4000, torch.Generator().manual_seed(0))
-    metres = 1000 * distance_km(places.numpy(), noisy.numpy())
-    for part, sigma in ((metres[:4000], 150), (metres[4000:], 1000)):
-        assert np.sqrt((part**2).mean() / 2) == pytest.approx(sigma, rel=0.05)
-    assert noisy[:, 1].min() < -179.9  # across the antimeridian
-    assert ((noisy[:, 1] >= -180) & (noisy[:, 1] < 180)).all()
+    places = torch.tensor([[60.0, 179.9999]], dtype=torch.float64).repeat(4000, 1)
+    for sigma in (150, 1000):
+        noisy = debug()._noised(places, sigma, torch.Generator().manual_seed(0))
+        metres = 1000 * distance_km(places.numpy(), noisy.numpy())
+        assert np.sqrt((metres**2).mean() / 2) == pytest.approx(sigma, rel=0.05)
+        assert noisy[:, 1].min() < -179.9  # across the antimeridian
+        assert ((noisy[:, 1] >= -180) & (noisy[:, 1] < 180)).all()
 
 
 def test_padding_does_not_count() -> None:
@@ -158,7 +163,7 @@ def test_vidtags_recipe_by_default() -> None:
     defaults = GeoClipConfig()
     assert (defaults.learning_rate, defaults.decay_per_epoch, defaults.warmup_steps) == (5e-5, 0.99, 1000)
     assert (defaults.epochs, defaults.batch_frames, defaults.queue) == (600, 2048, 0)
-    assert (defaults.weight_decay, defaults.gps_noise_m, defaults.soft_targets_m) == (0, 0, 0)
+    assert (defaults.weight_decay, defaults.gps_noise_m, defaults.target_radius_km) == (0, 0, 0)
     assert (defaults.init, defaults.positives, defaults.symmetric) == ("released", "identity", False)
 
 

@@ -42,8 +42,8 @@ def saved(folder: Path, **changes: object) -> Path:
 
 def test_settings_over_a_folder(tmp_path: Path) -> None:
     folder = saved(tmp_path / "m")
-    plain, changed = load_model(folder), load_model(folder, settings=["soft_targets_m=15"])
-    assert changed.method.config == dataclasses.replace(plain.method.config, soft_targets_m=15.0)
+    plain, changed = load_model(folder), load_model(folder, settings=["target_radius_km=0.015"])
+    assert changed.method.config == dataclasses.replace(plain.method.config, target_radius_km=0.015)
     assert changed.hash != plain.hash
     assert not plain.method.training
     with pytest.raises(FormatError, match=r"location\.capsules\.0\.frequencies"):

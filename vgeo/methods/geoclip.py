@@ -27,8 +27,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from vgeo.geo.sphere import EARTH_RADIUS_KM, KM_PER_DEG
+from vgeo.geo.sphere import KM_PER_DEG
+from vgeo.layers.contrastive import cross_entropy_sum, match_targets
 from vgeo.layers.location_encoder import LocationEncoder, from_published
+from vgeo.layers.ranks import gather_rows, own_rows, world_size
 from vgeo.methods.base import Clips, Method, Places, Recipe
 
 RELEASED_SIGMAS = (1.0, 16.0, 256.0)  # of the package's weights; VidTAG's table 9 prefers 8 to 16 by 0.4 points at 1 km
@@ -51,7 +53,7 @@ class GeoClipConfig:
     init_log_scale: float = math.log(1 / 0.07)  # log of the factor on cosines at the start, GeoCLIP's code (CLIP's)
     symmetric: bool = False  # also match positions with frames; GeoCLIP's code: frames with positions only
     positives: Literal["identity", "equal"] = "identity"  # equal: frames at equal coordinates share the target; ours
-    soft_targets_m: float = 0.0  # targets spread over a Gaussian of so many metres; 0 as published; ours
+    target_radius_km: float = 0.0  # targets spread over a Gaussian of this radius; 0 as published; ours
     queue: int = 0  # earlier positions as further negatives; GeoCLIP 4096, VidTAG none
     gps_noise_m: float = 0.0  # noise on positions of the batch; GeoCLIP's paper 150, VidTAG none
     queue_noise_m: float = 0.0  # noise on positions of the queue; GeoCLIP's paper 1000
@@ -69,7 +71,7 @@ class GeoClipConfig:
         for name in (*sizes, "epochs", "batch_frames"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1")
-        for name in ("queue", "soft_targets_m", "gps_noise_m", "queue_noise_m", "warmup_steps", "weight_decay"):
+        for name in ("queue", "target_radius_km", "gps_noise_m", "queue_noise_m", "warmup_steps", "weight_decay"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative")
         if not self.learning_rate > 0 or not 0 < self.decay_per_epoch <= 1:
@@ -138,44 +140,42 @@ class GeoClip(Method):
         """Cross-entropy of each frame over the positions of the batch, and of the queue where there is one."""
         if clips.latlon_deg is None:
             raise ValueError("training needs positions")
-        queries_NE = clips.frames(self.queries(clips))
-        latlon_N2 = clips.frames(clips.latlon_deg)
-        candidates_C2 = torch.cat([latlon_N2, self._queued()])
-        noisy_C2 = self._noised(candidates_C2, len(latlon_N2), generator)
-        keys_CE = F.normalize(self.location(noisy_C2), dim=-1)
-        logits_NC = self.logit_scale.exp() * (queries_NE @ keys_CE.T).float()
-        target_NC = self._targets(latlon_N2, candidates_C2)
-        total = F.cross_entropy(logits_NC, target_NC)
-        if self.config.symmetric:
-            n = len(latlon_N2)
-            columns_NN = target_NC[:, :n].T
-            total = (total + F.cross_entropy(logits_NC[:, :n].T, columns_NN / columns_NN.sum(1, keepdim=True))) / 2
-        if self.training and self.config.queue:
-            self._enqueue(latlon_N2)
-        return {"total": total}
-
-    def _targets(self, latlon_N2: Tensor, candidates_C2: Tensor) -> Tensor:
-        """What each frame should say of each candidate: rows of [N, C] sum to one."""
-        if self.config.soft_targets_m:
-            distance_NC = _distance_m(latlon_N2, candidates_C2)
-            return torch.softmax(-0.5 * (distance_NC / self.config.soft_targets_m) ** 2, 1).float()
-        if self.config.positives == "equal":
-            equal_NC = (latlon_N2[:, None] == candidates_C2[None]).all(-1).float()
-            return equal_NC / equal_NC.sum(1, keepdim=True)
-        return torch.eye(len(latlon_N2), len(candidates_C2), device=latlon_N2.device)
-
-    def _noised(self, candidates_C2: Tensor, of_batch: int, generator: torch.Generator) -> Tensor:
-        """Add Gaussian noise, in metres north and east; candidates beyond `of_batch` are those of the queue."""
+        queries_NE, latlon_N2 = self.queries(clips).flatten(0, 1), clips.latlon_deg.flatten(0, 1)
+        real_N = clips.mask_BT.flatten()
+        noisy_N2 = self._noised(latlon_N2, self.config.gps_noise_m, generator)
+        queued_Q2 = self._queued()
+        candidates_C2 = torch.cat([gather_rows(latlon_N2), queued_Q2])
+        keys_NE = F.normalize(self.location(noisy_N2), dim=-1)
+        keys_CE = gather_rows(keys_NE)
+        if len(queued_Q2):
+            noisy_Q2 = self._noised(queued_Q2, self.config.queue_noise_m, generator)
+            keys_CE = torch.cat([keys_CE, F.normalize(self.location(noisy_Q2), dim=-1)])
+        scale = self.logit_scale.exp()
         c = self.config
-        if not c.gps_noise_m and not c.queue_noise_m:
-            return candidates_C2
-        noise_C2 = torch.randn(candidates_C2.shape, generator=generator, device=generator.device, dtype=torch.float64)
-        noise_C2[:of_batch] *= c.gps_noise_m / (1000 * KM_PER_DEG)
-        noise_C2[of_batch:] *= c.queue_noise_m / (1000 * KM_PER_DEG)
-        noise_C2 = noise_C2.to(candidates_C2.device)
-        lat = (candidates_C2[:, 0] + noise_C2[:, 0]).clamp(-90, 90)
+        real_M = gather_rows(real_N)  # of all processes' rows, without the queue
+        real_C = F.pad(real_M, (0, len(queued_Q2)), value=True)
+        own_N = own_rows(torch.arange(len(real_M), device=real_M.device))
+        choice = {"own": own_N, "positives": c.positives, "radius_km": c.target_radius_km}
+        target_NC = match_targets(latlon_N2, candidates_C2, **choice)
+        total = cross_entropy_sum(scale * (queries_NE @ keys_CE.T).float(), target_NC, real_N, real_C)
+        if c.symmetric:  # a position's candidates are the frames alone: the queue has none
+            target_NM = match_targets(latlon_N2, candidates_C2[: len(real_M)], **choice)
+            back_NM = scale * (keys_NE @ gather_rows(queries_NE).T).float()
+            total = (total + cross_entropy_sum(back_NM, target_NM, real_N, real_M)) / 2
+        if self.training and c.queue:
+            self._enqueue(clips.frames(clips.latlon_deg))
+        return {"total": total / real_M.sum().clamp(min=1)}
+
+    def _noised(self, latlon_N2: Tensor, noise_m: float, generator: torch.Generator) -> Tensor:
+        """Add Gaussian noise of so many metres, north and east; drawn for the joined batch of all processes."""
+        if not noise_m:
+            return latlon_N2
+        shape = (world_size() * len(latlon_N2), 2)
+        noise_N2 = own_rows(torch.randn(shape, generator=generator, device=generator.device, dtype=torch.float64))
+        noise_N2 = noise_N2.to(latlon_N2.device) * noise_m / (1000 * KM_PER_DEG)
+        lat = (latlon_N2[:, 0] + noise_N2[:, 0]).clamp(-90, 90)
         stretch = torch.cos(torch.deg2rad(lat)).clamp(min=1e-3)  # at a pole east means nothing
-        lon = (candidates_C2[:, 1] + noise_C2[:, 1] / stretch + 180) % 360 - 180
+        lon = (latlon_N2[:, 1] + noise_N2[:, 1] / stretch + 180) % 360 - 180
         return torch.stack([lat, lon], -1)
 
     def _queued(self) -> Tensor:
@@ -237,17 +237,6 @@ def _take(module: nn.Module, tensors: dict[str, Tensor], what: str) -> None:
             expected = tuple(own[name].shape) if name in own else "nothing"
             raise ValueError(f"{what}: released {name} is {tuple(tensor.shape)}, the settings ask for {expected}")
     module.load_state_dict(tensors)
-
-
-def _distance_m(a_N2: Tensor, b_C2: Tensor) -> Tensor:
-    """Chord distances in metres, [N, C] float64: exact enough for neighbours, and falling off like the arc."""
-
-    def vectors(latlon: Tensor) -> Tensor:
-        lat, lon = torch.deg2rad(latlon.double()).unbind(-1)
-        return torch.stack([lat.cos() * lon.cos(), lat.cos() * lon.sin(), lat.sin()], -1)
-
-    dot = (vectors(a_N2) @ vectors(b_C2).T).clamp(-1, 1)
-    return 1000 * EARTH_RADIUS_KM * torch.sqrt(2 - 2 * dot)
 
 
 METHOD = GeoClip

@@ -59,7 +59,7 @@ class Step:
 def steps(settings: DemoSettings) -> list[Step]:
     """The commands in order. Settings of the method are chosen for places tens of metres apart."""
     method = (
-        *("init=scratch", "sigmas=512,4096,32768", "soft_targets_m=15"),
+        *("init=scratch", "sigmas=512,4096,32768", "target_radius_km=0.015"),
         *("image_width=512", "location_width=256", "location_depth=1"),
         *("batch_frames=512", "learning_rate=1e-3", "decay_per_epoch=0.97", "warmup_steps=10"),
     )
