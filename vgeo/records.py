@@ -79,6 +79,49 @@ def parse_utc(text: str) -> datetime:
     return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 
+LEVELS = ("city", "state", "country", "continent")  # CityGuessr's hierarchy, finest first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaceLabels:
+    """Names of a place at the four levels; "" where a level is not known."""
+
+    city: str = ""
+    state: str = ""
+    country: str = ""
+    continent: str = ""
+
+    def from_level(self, level: int) -> tuple[str, ...]:
+        """The names from a level upwards: 1 gives state, country and continent."""
+        return (self.city, self.state, self.country, self.continent)[level:]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaceVote:
+    """One of the places that frames of a clip voted for, at one level."""
+
+    labels: PlaceLabels  # from that level upwards
+    share: float  # of the frames whose answer lies in it, 0 to 1
+    probability: float  # mean over the frames of what their candidates in it have, 0 to 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaceVotes:
+    """Which city a clip is in, and with it which state, country and continent."""
+
+    rule: str  # how the frames decided: "majority" or "centroid"; "" where a file does not say
+    ranking: tuple[tuple[PlaceVote, ...], ...]  # for each of LEVELS: the answer, then the runners-up; () when unknown
+
+    def __post_init__(self) -> None:
+        if len(self.ranking) != len(LEVELS) or not self.ranking[0]:
+            raise FormatError("votes: no city, or not the four levels of places")
+
+    @property
+    def labels(self) -> PlaceLabels:
+        """The answer: a city, and the state, country and continent that it lies in."""
+        return self.ranking[0][0].labels
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Localization:
     """What a method says of one clip: a place for each frame, how sure, and the runners-up."""
@@ -91,6 +134,7 @@ class Localization:
     candidate_scores: Floats  # [T, K] probability in [0, 1], falling
     places: tuple[str, ...] = ()  # [T] nearest place name; empty when not asked for
     source: str = ""  # the file that was localized
+    votes: PlaceVotes | None = None  # which city the whole clip is in, where the gallery names its places' cities
 
     def __post_init__(self) -> None:
         n = len(self.track)

