@@ -22,7 +22,8 @@ COMPUTE = Compute(torch.device("cpu"), torch.float32)
 
 def widths(method: Method) -> dict[str, int]:
     """Width of each encoder that the method reads; one of the gallery's choice when it takes any."""
-    return {name: getattr(method.config, "feature_dim", WIDTH) for name in method.encoders or ("gist",)}
+    several = dict(zip(method.encoders, getattr(method.config, "feature_dims", ()), strict=False))
+    return several or {name: getattr(method.config, "feature_dim", WIDTH) for name in method.encoders or ("gist",)}
 
 
 def specs(method: Method) -> dict[str, EncoderSpec]:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 _A1, _A2, _A3, _A4 = 1.340264, -0.081106, 0.000893, 0.003796
 # GeoCLIP divides by 180 and scales so that 180 degrees of longitude on the equator lie at x = 1.
 _SCALE = 66.50336
-_PUBLISHED_SIGMA = 256.0  # largest one of the release
+RELEASED_SIGMAS = (1.0, 16.0, 256.0)  # of the package's weights; VidTAG's table 9 prefers 8 to 16 by 0.4 points at 1 km
 
 
 def equal_earth(latlon_deg: Tensor) -> Tensor:
@@ -43,7 +43,7 @@ class Capsule(nn.Module):
     def __init__(self, sigma: float, fourier: int, width: int, depth: int, dim: int, generator: torch.Generator):
         super().__init__()
         self.register_buffer("frequencies", torch.randn(fourier, 2, generator=generator) * sigma)
-        self.precision = torch.float32 if sigma <= _PUBLISHED_SIGMA else torch.float64
+        self.precision = torch.float32 if sigma <= RELEASED_SIGMAS[-1] else torch.float64
         widths = [2 * fourier, *[width] * depth]
         hidden = [layer for a, b in itertools.pairwise(widths) for layer in (nn.Linear(a, b), nn.ReLU())]
         self.mlp = nn.Sequential(*hidden, nn.Linear(width, dim))
@@ -101,3 +101,27 @@ def from_published(tensors: dict[str, Tensor], capsule: int) -> dict[str, Tensor
     for published, own in (("capsule.1", "mlp.0"), ("capsule.3", "mlp.2"), ("capsule.5", "mlp.4"), ("head.0", "mlp.6")):
         names |= {f"{published}.{part}": f"{own}.{part}" for part in ("weight", "bias")}
     return {own: tensors[prefix + published] for published, own in names.items()}
+
+
+def take_released(encoder: LocationEncoder, sigmas: Sequence[float], tensors: dict[str, Tensor]) -> list[str]:
+    """Load the released capsule of each sigma that the release has; return what stays as it was drawn, for the log.
+
+    Raises ValueError when widths are not those of the release.
+    """
+    drawn = []
+    for capsule, sigma in zip(encoder.capsules, sigmas, strict=True):
+        if sigma in RELEASED_SIGMAS:
+            take_tensors(capsule, from_published(tensors, RELEASED_SIGMAS.index(sigma)), "location encoder")
+        else:
+            drawn.append(f"the location encoder's capsule of sigma {sigma:g}")
+    return drawn
+
+
+def take_tensors(module: nn.Module, tensors: dict[str, Tensor], what: str) -> None:
+    """Load all of a module's tensors. Raises ValueError that names the first one of another shape."""
+    own = module.state_dict()
+    for name, tensor in tensors.items():
+        if name not in own or own[name].shape != tensor.shape:
+            expected = tuple(own[name].shape) if name in own else "nothing"
+            raise ValueError(f"{what}: released {name} is {tuple(tensor.shape)}, the settings ask for {expected}")
+    module.load_state_dict(tensors)

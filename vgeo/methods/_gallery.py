@@ -1,13 +1,19 @@
-"""The keys of a whole gallery, some rows at a time: what validation and localization search."""
+"""The keys of a whole gallery, some rows at a time, and what is searched for among them.
+
+Shapes: B clips, T frames, G gallery rows, E embedding width.
+"""
 
 from collections.abc import Iterator
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from vgeo.errors import FormatError
 from vgeo.formats.gallery import Gallery
-from vgeo.methods.base import Method, Places
+from vgeo.methods.base import Clips, Method, Places
+from vgeo.search.exact import Keys, top_k
 
 
 def embed_rows(method: Method, gallery: Gallery, device: torch.device, rows: int) -> Iterator[Tensor]:
@@ -26,3 +32,20 @@ def embed_rows(method: Method, gallery: Gallery, device: torch.device, rows: int
             },
         )
         yield method.keys(places).float()
+
+
+def final_queries(method: Method, clips: Clips, keys_GE: Keys, latlon_deg: NDArray[np.float64]) -> Tensor:
+    """What the answer is searched with, [B, T, E] float32: a method that refines has retrieved once before.
+
+    keys_GE, latlon_deg: the gallery's keys and positions [G, 2]. Raises FormatError for keys of another width.
+    """
+    queries_BTE = method.queries(clips).float()
+    if queries_BTE.shape[-1] != keys_GE.shape[1]:
+        raise FormatError(f"the gallery's keys are {keys_GE.shape[1]} wide, the model's {queries_BTE.shape[-1]}")
+    if not method.refines:
+        return queries_BTE
+    best = top_k(queries_BTE.flatten(0, 1), keys_GE, 1).index_NK[:, 0]
+    latlon = torch.from_numpy(latlon_deg[best.cpu().numpy()])
+    if queries_BTE.device.type != "mps":  # which has no float64: the positions stay on the CPU
+        latlon = latlon.to(queries_BTE.device)
+    return method.refined(clips, latlon.view(*queries_BTE.shape[:2], 2)).float()

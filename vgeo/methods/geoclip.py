@@ -29,11 +29,10 @@ from torch.nn import functional as F  # noqa: N812
 
 from vgeo.geo.sphere import KM_PER_DEG
 from vgeo.layers.contrastive import cross_entropy_sum, match_targets
-from vgeo.layers.location_encoder import LocationEncoder, from_published
+from vgeo.layers.location_encoder import RELEASED_SIGMAS, LocationEncoder, take_released, take_tensors
 from vgeo.layers.ranks import gather_rows, own_rows, world_size
 from vgeo.methods.base import Clips, Method, Places, Recipe
-
-RELEASED_SIGMAS = (1.0, 16.0, 256.0)  # of the package's weights; VidTAG's table 9 prefers 8 to 16 by 0.4 points at 1 km
+from vgeo.methods.settings import check_least
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,13 +66,11 @@ class GeoClipConfig:
     def __post_init__(self) -> None:
         if not self.sigmas or min(self.sigmas) <= 0:
             raise ValueError("sigmas must be one or more positive numbers")
-        sizes = ("feature_dim", "image_width", "embed_dim", "fourier", "location_width", "location_depth")
-        for name in (*sizes, "epochs", "batch_frames"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1")
-        for name in ("queue", "target_radius_km", "gps_noise_m", "queue_noise_m", "warmup_steps", "weight_decay"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative")
+        check_least(self, 1, "feature_dim", "image_width", "embed_dim", "fourier", "location_width", "location_depth")
+        check_least(self, 1, "epochs", "batch_frames")
+        check_least(
+            self, 0, "queue", "target_radius_km", "gps_noise_m", "queue_noise_m", "warmup_steps", "weight_decay"
+        )
         if not self.learning_rate > 0 or not 0 < self.decay_per_epoch <= 1:
             raise ValueError("learning_rate must be positive and decay_per_epoch in (0, 1]")
 
@@ -199,14 +196,9 @@ class GeoClip(Method):
         A capsule is taken for each sigma that the release has; the image MLP and the scale for its own encoder.
         Raises ValueError when the widths are not those of the release.
         """
-        drawn = []
-        for capsule, sigma in zip(self.location.capsules, self.config.sigmas, strict=True):
-            if sigma in RELEASED_SIGMAS:
-                _take(capsule, from_published(tensors, RELEASED_SIGMAS.index(sigma)), "location encoder")
-            else:
-                drawn.append(f"the location encoder's capsule of sigma {sigma:g}")
+        drawn = take_released(self.location, self.config.sigmas, tensors)
         if self.config.encoder.partition(":")[0] == "clip" and self.config.feature_dim == 768:
-            _take(self.image, {name: tensors[name] for name in self.image.state_dict()}, "image MLP")
+            take_tensors(self.image, {name: tensors[name] for name in self.image.state_dict()}, "image MLP")
             with torch.no_grad():
                 self.logit_scale.copy_(tensors["logit_scale"].reshape(()))
         else:
@@ -228,15 +220,6 @@ class GeoClip(Method):
             learning_rate=3e-3,
             warmup_steps=0,
         )
-
-
-def _take(module: nn.Module, tensors: dict[str, Tensor], what: str) -> None:
-    own = module.state_dict()
-    for name, tensor in tensors.items():
-        if name not in own or own[name].shape != tensor.shape:
-            expected = tuple(own[name].shape) if name in own else "nothing"
-            raise ValueError(f"{what}: released {name} is {tuple(tensor.shape)}, the settings ask for {expected}")
-    module.load_state_dict(tensors)
 
 
 METHOD = GeoClip

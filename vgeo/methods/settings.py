@@ -99,6 +99,14 @@ def describe(config_class: type) -> list[SettingInfo]:
     ]
 
 
+def check_least(config: Any, least: float, *names: str) -> None:
+    """Raise ValueError for the first of these settings that is less, or has an entry that is less."""
+    for name in names:
+        value = getattr(config, name)
+        if any(not number >= least for number in (value if isinstance(value, tuple) else (value,))):
+            raise ValueError(f"{name} must be at least {least:g}, not {format_value(value)}")
+
+
 def _build(config_class: type[T], values: dict[str, Any]) -> T:
     try:
         return config_class(**values)

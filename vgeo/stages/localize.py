@@ -1,12 +1,14 @@
 """Say where clips are: videos, frames or features in, one Localization a clip out."""
 
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vgeo import methods
 from vgeo.device import Compute, announce, choose
 from vgeo.encoders.base import Encoder, EncoderSpec
 from vgeo.errors import InputError, MissingModelError, UsageError
@@ -24,7 +26,7 @@ from vgeo.video.sampling import Sampling
 
 log = logging.getLogger(__name__)
 
-DEFAULT_MODEL = Path("models") / "geoclip"
+DEFAULT_MODELS = Path("models")
 DEFAULT_GALLERY = Path("gallery.h5")
 
 
@@ -52,8 +54,8 @@ def localize(
             print(clip.track.video_id, clip.track.latlon_deg[0], clip.confidence[0])
 
     inputs: videos, folders, lists, frames.jsonl, feature files (.h5), one or several; none: features.h5 if it is here,
-    else clips/. model: a model folder, a method's name, or what `load_model` returned; None: models/geoclip if it is
-    here, else GeoCLIP's released weights. gallery: a file or a Gallery; None: the model's own, else gallery.h5.
+    else clips/. model: a model folder, a method's name, or what `load_model` returned; None: the newest in models/,
+    else GeoCLIP's released weights. gallery: a file or a Gallery; None: the model's own, else gallery.h5.
     top_k: candidates a frame. places: name the nearest city. sampling, source, decoder: which frames of a clip, and
     what gives them absolute time. settings: of the method, `key=value`. weights: local files instead of the hub's or
     the package's, by encoder or method ("" is the only encoder). batch: takes the outcomes; a clip that fails is then
@@ -181,11 +183,20 @@ def prepare(
 
 
 def _default_model(model: PathLike | None) -> PathLike | None:
-    """The given one, else the model trained here, else None: GeoCLIP's released weights."""
-    if model is None and (DEFAULT_MODEL / CONFIG).is_file():
-        log.info("model %s, which was trained here; --method geoclip takes the released weights", DEFAULT_MODEL)
-        return DEFAULT_MODEL
-    return model
+    """The given one; for a method without released weights the model of its name trained here; else the newest here.
+
+    None, when nothing was trained here: GeoCLIP's released weights.
+    """
+    trained = sorted(DEFAULT_MODELS.glob(f"*/{CONFIG}"), key=lambda path: path.stat().st_mtime)
+    if model is not None:
+        own = DEFAULT_MODELS / os.fspath(model)
+        return own if model in methods.names() and model != "geoclip" and (own / CONFIG) in trained else model
+    if not trained:
+        return None
+    folder = trained[-1].parent
+    others = f" (of {len(trained)}, the newest)" if len(trained) > 1 else ""
+    log.info("model %s%s, which was trained here; --method geoclip takes the released weights", folder, others)
+    return folder
 
 
 def _read_gallery(path: PathLike | None, model: Model) -> Gallery:

@@ -17,6 +17,7 @@ from vgeo.device import Compute
 from vgeo.errors import FormatError, InputError
 from vgeo.formats.gallery import Gallery
 from vgeo.logs import SILENT, Progress
+from vgeo.methods._gallery import final_queries
 from vgeo.methods.base import Clips
 from vgeo.records import Floats, Localization, Track
 from vgeo.search.exact import probability_mass, top_k
@@ -104,7 +105,7 @@ class Localizer:
         )
 
     def _queries(self, clip: ClipQuery) -> Tensor:
-        """Embed a clip's frames: [T, E] float32 on the device; the model's own layers never run in bf16."""
+        """What a clip's frames search with: [T, E] float32 on the device; the model's own layers never run in bf16."""
         features = {}
         for name in self.needed:
             # Half precision, as in a feature file: the answer does not depend on whether there was one between.
@@ -114,12 +115,8 @@ class Localizer:
                 raise FormatError(f"{clip.source}: features of {name} are not finite; precompute them again")
             features[name] = torch.from_numpy(halves.astype(np.float32))[None].to(self.compute.device)
         mask_1T = torch.ones(1, len(clip.time_s), dtype=torch.bool, device=self.compute.device)
-        queries_TE = self.model.method.queries(Clips(features=features, mask_BT=mask_1T))[0].float()
-        if queries_TE.shape[1] != self._keys_GE.shape[1]:
-            raise FormatError(
-                f"the gallery's keys are {self._keys_GE.shape[1]} wide, the model's {queries_TE.shape[1]}"
-            )
-        return queries_TE
+        clips = Clips(features=features, mask_BT=mask_1T)
+        return final_queries(self.model.method, clips, self._keys_GE, self.gallery.latlon_deg)[0]
 
     def _candidates(self, queries_TE: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Best rows at distinct places: index [T, K], score [T, K], and the log-sum-exp over the gallery [T].

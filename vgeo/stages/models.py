@@ -58,14 +58,14 @@ def load_model(
 
 
 def load_released(method: Method, name: str, weights: Mapping[str, str] | None = None) -> list[str]:
-    """Load released weights into a method whose settings start from them (`init=released`); else do nothing.
+    """Load GeoCLIP's released weights into a method whose settings start from them (`init=released`); else do nothing.
 
     name: of the method. weights: as in `load_model`. Returns (and says) what stays as it was drawn.
     Raises MissingModelError, SettingError when widths are not those of the release.
     """
     if getattr(method.config, "init", "scratch") != "released":
         return []
-    return _take_over(method, _release(name, weights or {}))
+    return _take_over(method, read_geoclip_release((weights or {}).get(name)))
 
 
 def _released(name: str, settings: Sequence[str], weights: Mapping[str, str]) -> Model:

@@ -117,7 +117,10 @@ def _target(folder: Path) -> Path:
 
 
 def _settings(cls: type[Method], values: dict[str, Any], file: FeatureFile) -> Any:
-    """Settings as given; a method of one encoder reads the one there is, at its width, unless told otherwise."""
+    """Settings as given; a method reads the encoders there are, at their widths, unless told otherwise.
+
+    Where the file has some of its default encoders, it needs all of them: others would be another experiment.
+    """
     names = {field.name for field in fields(cls.Config)}
     if {"encoder", "feature_dim"} <= names:
         default = values.get("encoder", cls.Config().encoder)
@@ -125,6 +128,13 @@ def _settings(cls: type[Method], values: dict[str, Any], file: FeatureFile) -> A
             values["encoder"] = next(iter(file.encoders))
         if "feature_dim" not in values and values.get("encoder", default) in file.encoders:
             values["feature_dim"] = file.encoders[values.get("encoder", default)].dim
+    if {"encoders", "feature_dims"} <= names:
+        chosen = values.get("encoders", cls.Config().encoders)
+        if "encoders" not in values and not set(chosen) & set(file.encoders):
+            values["encoders"] = chosen = tuple(file.encoders)
+            log.info("features of %s, which %s holds", ", ".join(chosen), file.path)
+        if "feature_dims" not in values and set(chosen) <= set(file.encoders):
+            values["feature_dims"] = tuple(file.encoders[name].dim for name in chosen)
     return from_dict(cls.Config, values)
 
 

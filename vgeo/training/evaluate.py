@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vgeo.formats.gallery import Gallery
 from vgeo.geo.sphere import distance_km
-from vgeo.methods._gallery import embed_rows
+from vgeo.methods._gallery import embed_rows, final_queries
 from vgeo.methods.base import Method
 from vgeo.metrics import WITHIN_KM
 from vgeo.search.exact import top_k
@@ -46,7 +46,7 @@ def validate(method: Method, store: FeatureStore, gallery: Gallery, device: torc
             best_N = np.empty(len(store.frames), np.int64)
             for frames_BT, mask_BT in whole_clips(store.frames):
                 clips = store.batch(frames_BT, mask_BT)
-                queries_nE = clips.frames(method.queries(clips)).float()
+                queries_nE = clips.frames(final_queries(method, clips, keys_GE, gallery.latlon_deg))
                 best_N[frames_BT[mask_BT].numpy()] = top_k(queries_nE, keys_GE, 1).index_NK[:, 0].cpu().numpy()
     finally:
         method.train(was_training)
