@@ -131,7 +131,7 @@ def open_clip(
     if clip.kind == "video":
         opened = VideoSource(clip.path, decoder)
     elif clip.kind == "frames":
-        opened = FramesSource(clip.path, clip.video_id)
+        opened = FramesSource(clip.path, clip.video_id, clip.frames)
     else:
         opened = ImagesSource(clip.path, _pictures(clip))
     return OpenClip(clip, opened, sampling, Shape(size, square), source)

@@ -5,12 +5,13 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from vgeo.errors import InputError
+from vgeo.records import FrameRecord
 
 log = logging.getLogger(__name__)
 
@@ -26,11 +27,13 @@ Kind = Literal["video", "images", "frames"]
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One recording. `path` is the video, the folder of images (or one image), or the frames.jsonl that lists it."""
+    """One recording. `path` is the video, the folder of images (or one image), or the list that names its frames."""
 
     video_id: str
     path: Path
     kind: Kind
+    # Makes the frames of a list that is not a frames.jsonl, such as a data set's.
+    frames: Callable[[], list[FrameRecord]] | None = field(default=None, compare=False, repr=False)
 
     @property
     def name(self) -> str:

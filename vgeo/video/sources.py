@@ -1,7 +1,7 @@
 """The three kinds of clips behind one face: a table of times, and the images of chosen rows."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -124,12 +124,12 @@ class ImagesSource:
 
 
 class FramesSource:
-    """Frames that were extracted before: the lines of one video in a frames.jsonl."""
+    """Frames that were extracted before: the lines of one video in a frames.jsonl, or what a data set lists."""
 
     presampled = True
 
-    def __init__(self, path: Path, video_id: str) -> None:
-        records = _frames_of(path).get(video_id, [])
+    def __init__(self, path: Path, video_id: str, frames: Callable[[], list[FrameRecord]] | None = None) -> None:
+        records = frames() if frames is not None else frames_of(path).get(video_id, [])
         if not records:
             raise InputError(f"{path}: no frames of {video_id} in it")
         self._paths, self._lost = [path.parent / record.path for record in records], list[str]()
@@ -168,7 +168,7 @@ class FramesSource:
         return list(self._lost)
 
 
-def _frames_of(path: Path) -> dict[str, list[FrameRecord]]:
+def frames_of(path: Path) -> dict[str, list[FrameRecord]]:
     """The frames of each video in time order; read once for all the videos of a file."""
     try:
         state = path.stat()
