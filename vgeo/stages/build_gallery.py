@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vgeo.errors import InputError, UsageError
+from vgeo.errors import UsageError
 from vgeo.formats.gallery import Gallery, format_of, write_gallery
 from vgeo.formats.streams import check_output
-from vgeo.geo import places, thinning
+from vgeo.geo import thinning
 from vgeo.logs import SILENT, Progress
+from vgeo.stages.city_gallery import all_cities, named_cities
 from vgeo.stages.gallery_inputs import Source, read_places
 from vgeo.stages.grid_gallery import GridRules, build_grid
 
@@ -48,8 +49,8 @@ def build_gallery(
 ) -> Gallery:
     """Build a gallery of a kind (grid, points or cities), write it to `out` and return it.
 
-    inputs: none means features.h5, except for cities and where `within` says it all. model: embeds the rows; the keys
-    are stored under its hash. format: by the suffix of `out` when None.
+    inputs: none means features.h5; for cities, all of GeoNames; nothing where `within` says it all. model: embeds the
+    rows; the keys are stored under its hash. format: by the suffix of `out` when None.
     Raises UsageError, InputError, FormatError or OutputError, and writes nothing then.
     """
     if kind not in KINDS:
@@ -58,9 +59,9 @@ def build_gallery(
         raise UsageError(f"{out}: features and keys need HDF5; give --out a name that ends in .h5")
     check_output(out, overwrite)
     if kind == "cities":
-        if inputs:
-            raise UsageError(f"cities takes no inputs, but was given {inputs[0]}; narrow it with --country")
-        gallery = build_cities(min_population, countries)
+        if inputs and countries:
+            raise UsageError("the inputs name the cities already, --country is for all of GeoNames: give one of them")
+        gallery = named_cities(inputs, min_population) if inputs else all_cities(min_population, countries)
     elif kind == "points":
         gallery = build_points(inputs or [DEFAULT_INPUT], keep_features=keep_features, unique=unique, thin_m=thin_m)
     else:
@@ -92,22 +93,6 @@ def build_points(
         log.info("%d of %d positions kept", len(rows), len(gallery))
         gallery = gallery.take(rows)
     return replace(gallery, attributes={"kind": "points", **({"thin_m": thin_m} if thin_m else {})})
-
-
-def build_cities(min_population: int = 15000, countries: Sequence[str] = ()) -> Gallery:
-    """Take the cities of GeoNames, with city, state, country, continent and population as labels.
-
-    Raises UsageError for an unknown country, InputError where no city is large enough.
-    """
-    table = places.load_cities(min_population, countries)
-    if not len(table):
-        where = f" in {', '.join(countries)}" if countries else ""
-        raise InputError(f"no city of {min_population:,} people{where}; lower --min-population")
-    columns = ("city", "state", "country", "country_code", "continent")
-    labels = {name: getattr(table, name) for name in columns}
-    labels["population"] = np.array([str(count) for count in table.population], object)
-    made = {"kind": "cities", "min_population": min_population, "source": "GeoNames, CC BY 4.0"}
-    return Gallery(latlon_deg=table.latlon_deg, labels=labels, attributes=made)
 
 
 def describe(gallery: Gallery, out: Source) -> str:
