@@ -98,3 +98,18 @@ def test_encoders_are_compared_by_what_makes_features_comparable() -> None:
     check_features(released, dataclasses.replace(released, name="clip:some/clip", weights_hash="x"), "f.h5")
     with pytest.raises(SettingError, match="512 wide"):
         check_features(released, dataclasses.replace(released, dim=512, weights_hash="x"), "f.h5")
+
+
+def test_a_gallery_of_cities_is_voted_on() -> None:
+    """All of the gallery is looked at, though one candidate a frame is told."""
+    names = {"city": np.array(["Lund", "Ystad", "Lund"], object), "country": np.array(["Sweden"] * 3, object)}
+    places = dataclasses.replace(gallery(np.eye(3).tolist(), [(1.0, 0.0), (2.0, 0.0), (3.0, 0.0)]), labels=names)
+    clip = query([[1, 0.2, 0.1], [0, 1, 0.2], [0.1, 0.2, 1]])
+    found = Localizer(MODEL, places, COMPUTE, top_k=1, places=False)(clip)
+    assert found.candidates_deg.shape == (3, 1, 2) and found.votes is not None
+    assert [(v.labels.city, round(v.share * 3)) for v in found.votes.ranking[0]] == [("Lund", 2), ("Ystad", 1)]
+    assert sum(v.probability for v in found.votes.ranking[0]) == pytest.approx(1)
+    assert found.votes.ranking[2][0].share == 1 and found.votes.ranking[1] == ()
+    central = Localizer(MODEL, places, COMPUTE, places=False, by_vote="centroid")(clip).votes
+    assert central is not None and (central.rule, central.labels.city) == ("centroid", "Ystad")
+    assert Localizer(MODEL, gallery([[1, 0, 0]], [(1.0, 2.0)]), COMPUTE)(query([[1, 0, 0]])).votes is None

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from vgeo.errors import InputError, UsageError
+from vgeo.formats.gallery import Gallery
 from vgeo.records import PlaceLabels
-from vgeo.stages.votes import has_cities, vote
+from vgeo.stages.votes import vote, voting_rule
 
 ROWS = [
     ("Portland", "Maine", "United States", "North America", 43.7, -70.3),
@@ -18,11 +20,12 @@ LABELS = {
     name: np.array([row[i] for row in ROWS], object) for i, name in enumerate(("city", "state", "country", "continent"))
 }
 AT = np.array([row[4:] for row in ROWS], np.float64)
+GALLERY = Gallery(latlon_deg=AT, labels=LABELS)
 ME, OR, LA, SF, LX, SG = range(6)
 
 
 def cast(index: list[list[int]], probability: list[list[float]] | None = None, rule: str = "majority"):
-    found = vote(LABELS, AT, index, probability or np.full(np.shape(index), 0.5 / len(index[0])), rule)
+    found = vote(GALLERY, index, probability or np.full(np.shape(index), 0.5 / len(index[0])), rule)
     assert found is not None
     return found
 
@@ -80,14 +83,19 @@ def test_the_centroid_takes_the_answer_in_the_middle() -> None:
 
 def test_rows_without_a_city() -> None:
     labels = {"city": np.array(["", "Lisbon"], object)}
-    at = np.zeros((2, 2))
-    assert vote(labels, at, [[0], [0]], [[1.0], [1.0]]) is None
-    found = vote(labels, at, [[0, 1], [0, 1], [1, 0]], [[0.9, 0.1]] * 3)
+    gallery = Gallery(latlon_deg=np.zeros((2, 2)), labels=labels)
+    assert vote(gallery, [[0], [0]], [[1.0], [1.0]]) is None
+    found = vote(gallery, [[0, 1], [0, 1], [1, 0]], [[0.9, 0.1]] * 3)
     assert found is not None and found.labels == PlaceLabels(city="Lisbon")
     assert found.ranking[0][0].share == pytest.approx(1 / 3) and found.ranking[1:] == ((), (), ())
-    assert vote(labels, at, [[0]], [[1.0]], "centroid") is None
+    assert vote(gallery, [[0]], [[1.0]], "centroid") is None
 
 
-def test_which_galleries_can_be_voted_on() -> None:
-    assert has_cities(LABELS)
-    assert not has_cities({"video_id": LABELS["city"]}) and not has_cities({"city": np.array(["", ""], object)})
+def test_which_galleries_are_voted_on() -> None:
+    assert voting_rule(None, LABELS) == "majority" and voting_rule("centroid", LABELS) == "centroid"
+    nameless = {"city": np.array(["", ""], object)}
+    assert voting_rule(None, {"video_id": LABELS["city"]}) is voting_rule(None, nameless) is None
+    with pytest.raises(UsageError, match="majority, centroid"):
+        voting_rule("mean", LABELS)
+    with pytest.raises(InputError, match="build-gallery cities"):
+        voting_rule("centroid", nameless)

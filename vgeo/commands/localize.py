@@ -72,6 +72,16 @@ def localize(
     places: Annotated[
         bool, typer.Option("--places/--no-places", help="Name the nearest city.", rich_help_panel=options.OUTPUT)
     ] = True,
+    vote: Annotated[
+        str | None,
+        typer.Option(
+            "--vote",
+            help="How frames decide on the clip's city, where the gallery names cities: majority or centroid.",
+            autocompletion=options.one_of("majority", "centroid"),
+            show_default="majority",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
     rate_hz: options.RateHz = None,
     every_s: options.EveryS = None,
     every_m: options.EveryM = None,
@@ -118,6 +128,7 @@ def localize(
             gallery,
             top_k=top_k,
             places=places,
+            vote=vote,
             sampling=sampling,
             source=source,
             decoder=decoder,

@@ -37,6 +37,7 @@ def localize(
     *,
     top_k: int = 5,
     places: bool = True,
+    vote: str | None = None,
     sampling: Sampling = Sampling(),
     source: TrackSource = TrackSource(),
     decoder: str = "pyav",
@@ -56,15 +57,17 @@ def localize(
     inputs: videos, folders, lists, frames.jsonl, feature files (.h5), one or several; none: features.h5 if it is here,
     else clips/. model: a model folder, a method's name, or what `load_model` returned; None: the newest in models/,
     else GeoCLIP's released weights. gallery: a file or a Gallery; None: the model's own, else gallery.h5.
-    top_k: candidates a frame. places: name the nearest city. sampling, source, decoder: which frames of a clip, and
+    top_k: candidates a frame. places: name the nearest city. vote: how frames decide on the clip's city, where the
+    gallery names cities: majority (None) or centroid. sampling, source, decoder: which frames of a clip, and
     what gives them absolute time. settings: of the method, `key=value`. weights: local files instead of the hub's or
     the package's, by encoder or method ("" is the only encoder). batch: takes the outcomes; a clip that fails is then
     left out, without it the error is raised.
     Raises, before the first clip: InputError, FormatError, SettingError, MissingModelError, UsageError.
     """
     prepared = prepare(
-        inputs, model, gallery, top_k=top_k, places=places, sampling=sampling, source=source, decoder=decoder,
-        settings=settings, weights=weights, device=device, precision=precision, offline=offline, progress=progress,
+        inputs, model, gallery, top_k=top_k, places=places, vote=vote, sampling=sampling, source=source,
+        decoder=decoder, settings=settings, weights=weights, device=device, precision=precision, offline=offline,
+        progress=progress,
     )  # fmt: skip
     return prepared.run(batch, progress)
 
@@ -109,6 +112,7 @@ class Prepared:
             "gallery": self.localizer.gallery.digest,
             "top_k": self.localizer.top_k,
             "places": self.localizer.places,
+            "vote": self.localizer.rule or "",
             "sampling": self.viewing.sampling.describe(),
             "decoder": self.viewing.decoder,
         }
@@ -149,6 +153,7 @@ def prepare(
     *,
     top_k: int = 5,
     places: bool = True,
+    vote: str | None = None,
     sampling: Sampling = Sampling(),
     source: TrackSource = TrackSource(),
     decoder: str = "pyav",
@@ -178,7 +183,7 @@ def prepare(
     encoders = {}
     if any(task.clip is not None for task in tasks):
         encoders = _load_encoders(needed, loaded, compute, chosen, offline)
-    localizer = Localizer(loaded, candidates, compute, top_k=top_k, places=places, progress=progress)
+    localizer = Localizer(loaded, candidates, compute, top_k=top_k, places=places, by_vote=vote, progress=progress)
     return Prepared(tasks, localizer, encoders, viewing)
 
 

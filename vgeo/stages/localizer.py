@@ -23,6 +23,7 @@ from vgeo.records import Floats, Localization, Track
 from vgeo.search.exact import probability_mass, top_k
 from vgeo.stages.keys import gallery_keys
 from vgeo.stages.models import Model
+from vgeo.stages.votes import CANDIDATES, vote, voting_rule
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,8 @@ class ClipQuery:
 class Localizer:
     """Answers clips one by one; the gallery's keys are embedded, or read, once.
 
-    top_k: candidates a frame. places: name the nearest city of every answer.
+    top_k: candidates a frame. places: name the nearest city of every answer. by_vote: how frames decide on the
+    whole clip's city, see `votes.vote`; None is majority, where the gallery names cities.
     Raises InputError for a gallery that the method cannot use, FormatError for keys of another model.
     """
 
@@ -57,6 +59,7 @@ class Localizer:
         *,
         top_k: int = 5,
         places: bool = True,
+        by_vote: str | None = None,
         progress: Progress = SILENT,
     ) -> None:
         if not len(gallery):
@@ -66,6 +69,7 @@ class Localizer:
                 f"method {model.name} compares with reference frames, but the gallery holds positions only; "
                 "make one with 'vgeo build-gallery points features.h5 --keep-features'"
             )
+        self.rule = voting_rule(by_vote, gallery.labels)
         self.model, self.gallery, self.compute = model, gallery, compute
         self.needed = model.encoders if model.method.encoders else gallery.encoders
         self.top_k, self.places = top_k, places
@@ -76,6 +80,7 @@ class Localizer:
         """Localize one clip: every frame takes its best place."""
         queries_TE = self._queries(clip)
         index_TK, score_TK, log_total_T = self._candidates(queries_TE)
+        probability_TK = torch.exp(self.model.method.scale * score_TK.double() - log_total_T[:, None]).clamp(max=1)
         spread = probability_mass(
             queries_TE,
             self._keys_GE,
@@ -85,8 +90,8 @@ class Localizer:
             scale=self.model.method.scale,
             within_km=WITHIN_KM,
         )
-        probability_TK = torch.exp(self.model.method.scale * score_TK.double() - log_total_T[:, None])
-        candidates_deg = self.gallery.latlon_deg[index_TK.cpu().numpy()]
+        index, probability = index_TK.cpu().numpy(), probability_TK.cpu().numpy()
+        candidates_deg = self.gallery.latlon_deg[index[:, : self.top_k]]
         return Localization(
             track=Track(
                 video_id=clip.video_id,
@@ -99,9 +104,10 @@ class Localizer:
             confidence=spread.confidence_N.cpu().numpy(),
             radius_km=spread.radius_km_N.cpu().numpy(),
             candidates_deg=candidates_deg,
-            candidate_scores=probability_TK.clamp(max=1).cpu().numpy(),
+            candidate_scores=probability[:, : self.top_k],
             places=_names(candidates_deg[:, 0]) if self.places else (),
             source=clip.source,
+            votes=vote(self.gallery, index, probability, self.rule) if self.rule else None,
         )
 
     def _queries(self, clip: ClipQuery) -> Tensor:
@@ -124,16 +130,17 @@ class Localizer:
         A place that fills several rows (GeoCLIP's own gallery repeats 5,877 of its points; a camera stands still)
         counts with its best row. Other than that nothing is suppressed: neighbours of the answer are candidates too.
         """
+        wanted = max(self.top_k, CANDIDATES) if self.rule else self.top_k
         most = min(len(self.gallery), _MOST_ROWS)
-        rows = min(2 * self.top_k, most)
+        rows = min(2 * wanted, most)
         while True:
             found = top_k(queries_TE, self._keys_GE, rows, scale=self.model.method.scale)
             firsts = [_firsts(self.gallery.latlon_deg[row]) for row in found.index_NK.cpu().numpy()]
             fewest = min(map(len, firsts))
-            if fewest >= self.top_k or rows == most:
+            if fewest >= wanted or rows == most:
                 break
             rows = min(8 * rows, most)
-        k = min(self.top_k, fewest)
+        k = min(wanted, fewest)
         chosen_TK = torch.from_numpy(np.stack([first[:k] for first in firsts])).to(found.index_NK.device)
         assert found.log_total_N is not None
         return found.index_NK.gather(1, chosen_TK), found.scores_NK.gather(1, chosen_TK), found.log_total_N

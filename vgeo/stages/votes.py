@@ -13,6 +13,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vgeo.errors import InputError, UsageError
+from vgeo.formats.gallery import Gallery
 from vgeo.geo.sphere import centroid, distance_km
 from vgeo.records import LEVELS, Floats, PlaceLabels, PlaceVote, PlaceVotes
 
@@ -24,28 +26,35 @@ Labels = Mapping[str, NDArray[np.object_]]  # name -> [G]
 _Name = tuple[str, ...]  # of a place from a level upwards
 
 
-def has_cities(labels: Labels) -> bool:
-    """True when a gallery with these labels can be voted on: some row names its city."""
-    return "city" in labels and any(labels["city"])
+def voting_rule(asked: str | None, labels: Labels) -> str | None:
+    """The rule to vote by in a gallery with these labels, majority unless asked otherwise; None: it names no cities.
+
+    Raises UsageError for an unknown rule, InputError for one that is asked for in vain.
+    """
+    if asked is not None and asked not in RULES:
+        raise UsageError(f"--vote {asked}: not one of {', '.join(RULES)}")
+    if "city" in labels and any(labels["city"]):
+        return asked or RULES[0]
+    if asked is not None:
+        raise InputError(f"--vote {asked}: the gallery names no cities; make one with 'vgeo build-gallery cities'")
+    return None
 
 
-def vote(
-    labels: Labels, latlon_deg: Floats, index_TK: ArrayLike, probability_TK: ArrayLike, rule: str = "majority"
-) -> PlaceVotes | None:
+def vote(gallery: Gallery, index_TK: ArrayLike, probability_TK: ArrayLike, rule: str = "majority") -> PlaceVotes | None:
     """Let the frames vote for a place.
 
-    labels, latlon_deg: of the gallery, [G] and [G, 2]. index_TK: rows of each frame's candidates, best first.
-    probability_TK: of these. rule: "majority" takes the place of most frames, and of several the one of the higher
-    mean probability; "centroid" the place of the frame that lies nearest to the centroid of all frames' answers
-    (appendix E.1), for a gallery of cities far apart a place between them. None when no frame's answer has a city.
+    index_TK: gallery rows of each frame's candidates, best first. probability_TK: of these. rule: "majority" takes the
+    place of most frames, and of several the one of the higher mean probability; "centroid" the place of the frame that
+    lies nearest to the centroid of all frames' answers (appendix E.1): among cities far apart, one in the middle.
+    None when no frame's answer has a city.
     """
     index, probability = np.asarray(index_TK), np.asarray(probability_TK, np.float64)
-    names = _names(labels, index)
+    names = _names(gallery.labels, index)
     answers = [row[0] for row in names]
     if not any(name[0] for name in answers):
         return None
     if rule == "centroid":
-        answer = answers[_central(latlon_deg[index[:, 0]])]
+        answer = answers[_central(gallery.latlon_deg[index[:, 0]])]
         if not answer[0]:
             return None
     else:
