@@ -19,7 +19,8 @@ from vgeo.encoders.base import EncoderSpec
 from vgeo.formats.features import FeatureFile, FeatureWriter
 from vgeo.methods.geoclip import GeoClip, GeoClipConfig
 from vgeo.training.data import positioned
-from vgeo.training.loop import Loop, Options, _Meter
+from vgeo.training.loop import Loop, Options, _Epoch
+from vgeo.training.meter import Meter
 from vgeo.training.optim import adam
 from vgeo.training.store import FeatureStore
 
@@ -65,11 +66,8 @@ def main() -> None:
             loop.optimizer = adam(list(loop.method.parameters()), recipe)
             loops[name] = loop
         plan = loop._plan(recipe, 0, 0)
-        generator, meter = torch.Generator(), _Meter(cpu)
-        step = {
-            name: lambda loop=loop: loop._step(plan, 0, "contrastive", 1e-5, generator, meter)
-            for name, loop in loops.items()
-        }
+        epoch = _Epoch("contrastive", plan, *stores["device"].plan(plan), torch.Generator(), Meter(cpu))
+        step = {name: lambda loop=loop: loop._step(epoch, 0, 1e-5) for name, loop in loops.items()}
         index, mask = torch.from_numpy(plan.frame_IT[:BATCH]), torch.from_numpy(plan.mask_IT[:BATCH])
         parameters = list(loops["fp32"].method.parameters())
         plain = torch.optim.Adam(parameters, lr=1e-5, foreach=False)

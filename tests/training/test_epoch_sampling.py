@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vgeo.training.sampling import plan_epoch, stream
+from vgeo.training.sampling import one_ahead, own_part, plan_epoch, stream
 
 FIRST = np.array([0, 5, 6, 26, 36])  # clips of 5, 1, 20 and 10 frames
 CLIP_OF = np.repeat(np.arange(4), np.diff(FIRST))
@@ -75,3 +75,47 @@ def test_pieces_cover_a_step_without_empty_ones() -> None:
             assert rows == list(range(plan.step_first[step], plan.step_first[step + 1]))
             assert len(parts) == min(accumulate, len(rows))
             assert all(part.stop > part.start for part in parts)
+
+
+def test_a_run_of_neighbours_is_any_of_a_clips_runs() -> None:
+    # Written out: every run of 8 frames within its clip, and short clips whole.
+    runs = {clip: [list(range(a, a + 8)) for a in range(FIRST[clip], FIRST[clip + 1] - 7)] for clip in (2, 3)}
+    runs |= {clip: [list(range(FIRST[clip], FIRST[clip + 1]))] for clip in (0, 1)}
+    count = {clip: np.zeros(len(some)) for clip, some in runs.items()}
+    rounds = 4000
+    for epoch in range(rounds):
+        plan = plan_epoch(FIRST, 8, 3, stream(2, 0, epoch), contiguous=True)
+        clips = CLIP_OF[plan.frame_IT[:, 0]]
+        assert sorted(clips) == [0, 1, 2, 3]
+        for frames, mask, clip in zip(plan.frame_IT, plan.mask_IT, clips, strict=True):
+            count[clip][runs[clip].index(frames[mask].tolist())] += 1
+            assert mask.tolist() == [True] * mask.sum() + [False] * (8 - mask.sum())
+            assert (CLIP_OF[frames] == clip).all()
+    for clip, seen in count.items():
+        share = 1 / len(seen)
+        assert seen / rounds == pytest.approx(share, abs=5 * np.sqrt(share * (1 - share) / rounds)), clip
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 7])
+@pytest.mark.parametrize("items", [1, 2, 6, 7])
+def test_processes_share_a_piece_in_order_and_equally(items: int, processes: int) -> None:
+    seen, sizes = [], set()
+    for rank in range(processes):
+        own, missing = own_part(slice(10, 10 + items), rank, processes)
+        seen += list(range(own.start, own.stop)) + [None] * missing
+        sizes.add(own.stop - own.start + missing)
+    assert sizes == {-(-items // processes)}
+    assert seen[:items] == list(range(10, 10 + items)), "what is filled up comes last"
+    assert set(seen[items:]) <= {None}
+
+
+@pytest.mark.parametrize("epochs", [range(0, 3), range(2, 3), range(3, 3)])
+def test_plans_come_in_order_one_ahead(epochs: range) -> None:
+    made = []
+
+    def make(epoch: int) -> int:
+        made.append(epoch)
+        return epoch
+
+    seen = [(plan, len(made)) for plan in one_ahead(make, epochs)]  # type: ignore[arg-type]
+    assert [plan for plan, _ in seen] == list(epochs) == made

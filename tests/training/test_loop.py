@@ -73,6 +73,42 @@ def test_what_a_phase_does_not_train_costs_no_gradient(features: FeatureFile) ->
     assert all(wanted == {phase} and training for phase, wanted, training in seen)
 
 
+def test_a_phase_begins_once_and_not_when_taken_up_within(features: FeatureFile) -> None:
+    begun: list[tuple[str, set[str]]] = []
+
+    def watched(loop: Loop) -> Loop:
+        loop.method.begin = lambda phase: begun.append((phase, {loop.position.epoch}))  # type: ignore[method-assign]
+        return loop
+
+    list(watched(make(features)).run())
+    assert begun == [("body", {0}), ("head", {0})]
+    for position, expected in (
+        (Position(0, 2, 6), ["head"]), (Position(0, 3, 9), ["head"]), (Position(1, 1, 3), []), (Position(1, 3, 9), []),
+    ):  # fmt: skip
+        begun.clear()
+        loop = watched(make(features))
+        loop.position = position
+        list(loop.run())
+        assert [phase for phase, _ in begun] == expected
+
+
+def test_only_the_phase_asked_for_is_trained_and_draws_what_it_would_after_the_others(features: FeatureFile) -> None:
+    both, alone = make(features), make(features, Options(phase="head"))
+    for result in both.run():
+        if result.phase == "body":
+            alone.method.load_state_dict(both.method.state_dict())
+    assert alone.total_steps() == 9
+    assert [(result.phase, result.epoch) for result in alone.run()] == [("head", epoch) for epoch in (1, 2, 3)]
+    assert same(weights(both), weights(alone))
+
+
+def test_phases_that_an_instance_leaves_out_are_not_trained(features: FeatureFile) -> None:
+    loop = make(features)
+    loop.method.phases = ("body",)
+    assert loop.total_steps() == 9
+    assert {result.phase for result in loop.run()} == {"body"}
+
+
 @pytest.mark.parametrize("clip_frames", [4, 12, None])
 def test_pieces_of_a_batch_add_up_to_the_batch(features: FeatureFile, clip_frames: int | None) -> None:
     # 12 frames of clips of 5 to 14: the pieces hold different numbers of true frames.

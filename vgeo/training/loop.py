@@ -1,7 +1,7 @@
 """The one loop for all methods: phases, epochs, steps. Everything random is a function of (seed, phase, epoch).
 
-A step of the loop makes no round trip to the host (GeoCLIP's queue, where it is set, makes one): losses are summed on
-the device and read back twice a second for the screen.
+A step of the loop makes no round trip to the host (GeoCLIP's queue, where it is set, makes one): an epoch's plan is
+sent to the device at once, losses are summed there and read back twice a second for the screen.
 Matrix products run in bf16 under autocast where that is fast (no loss scaling: bf16 has float32's range); in fp32 they
 are fp32 (PyTorch's default keeps TF32 off), and the weights and Adam's moments always are.
 
@@ -12,23 +12,26 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 
 from vgeo.device import Compute
-from vgeo.errors import SettingError
+from vgeo.errors import SettingError, first_line
+from vgeo.layers.ranks import rank, world_size
 from vgeo.logs import SILENT, Progress
-from vgeo.methods.base import Method, Recipe
+from vgeo.methods.base import Clips, Method, Recipe
 from vgeo.training.curve import Curve
+from vgeo.training.distributed import sum_gradients
+from vgeo.training.meter import Meter
 from vgeo.training.optim import adam, learning_rate, set_rate
-from vgeo.training.sampling import Plan, plan_epoch, steps_per_epoch, stream
+from vgeo.training.sampling import Plan, one_ahead, own_part, plan_epoch, steps_per_epoch, stream
 from vgeo.training.store import FeatureStore
 
 log = logging.getLogger(__name__)
-
-_READ_EVERY_S = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +42,8 @@ class Options:
     batch_size: int | None = None  # clips (or single frames) a step; None: the method's
     accumulate: int = 1  # pieces a step's batch is cut into, to need less memory
     seed: int = 0
+    phase: str | None = None  # the only one to train; None: all, in order
+    compile: bool = False  # the loss, by torch.compile
 
     def recipe(self, method: Method, phase: str) -> Recipe:
         """The method's recipe with what the options say otherwise."""
@@ -81,6 +86,11 @@ class Loop:
     optimizer: torch.optim.Adam | None = None
     curve: Curve = field(default_factory=Curve)
     _requires_grad: dict[str, bool] = field(default_factory=dict)
+    _loss: Callable[..., dict[str, Tensor]] | None = None  # the method's, compiled
+
+    def numbers(self) -> list[int]:
+        """Which of the method's phases are trained."""
+        return [n for n, phase in enumerate(self.method.phases) if self.options.phase in (None, phase)]
 
     def epochs(self) -> int:
         """Epochs of the phase that is being trained."""
@@ -89,8 +99,8 @@ class Loop:
     def total_steps(self) -> int:
         """Optimiser steps that are still to do, over all phases."""
         left = 0
-        for number, phase in enumerate(self.method.phases):
-            recipe = self.options.recipe(self.method, phase)
+        for number in self.numbers():
+            recipe = self.options.recipe(self.method, self.method.phases[number])
             if number >= self.position.phase:
                 done = self.position.epoch if number == self.position.phase else 0
                 per_epoch = steps_per_epoch(self.store.frames.clip_first, recipe.clip_frames, recipe.batch_clips)
@@ -103,19 +113,25 @@ class Loop:
         Raises SettingError when the loss stops being finite; what was saved before stays.
         """
         self._requires_grad = {name: p.requires_grad for name, p in self.method.named_parameters()}
-        for number in range(self.position.phase, len(self.method.phases)):
+        self._loss = torch.compile(self.method.loss) if self.options.compile else None
+        for number in self.numbers():
+            if number < self.position.phase:
+                continue
             phase = self.method.phases[number]
             recipe = self.options.recipe(self.method, phase)
             if number != self.position.phase:
                 self.position, restore = Position(phase=number), None
             if self.position.epoch >= recipe.epochs:
                 continue
+            if self.position.epoch == 0:
+                self.method.begin(phase)
             self.optimizer = adam(self._parameters(phase), recipe)
             if restore is not None:
                 restore(self.optimizer)
                 restore = None
-            while self.position.epoch < recipe.epochs:
-                yield self._epoch(phase, recipe)
+            planned = partial(self._plan, recipe, number)
+            for plan in one_ahead(planned, range(self.position.epoch, recipe.epochs)):
+                yield self._epoch(phase, recipe, plan)
 
     def _parameters(self, phase: str) -> list[nn.Parameter]:
         """The phase's parameters; all others need no gradient while it lasts."""
@@ -129,30 +145,28 @@ class Loop:
 
     def _plan(self, recipe: Recipe, phase: int, epoch: int) -> Plan:
         rng = stream(self.options.seed, phase, epoch)
-        return plan_epoch(self.store.frames.clip_first, recipe.clip_frames, recipe.batch_clips, rng)
+        clip_first = self.store.frames.clip_first
+        return plan_epoch(clip_first, recipe.clip_frames, recipe.batch_clips, rng, recipe.contiguous)
 
-    def _epoch(self, phase: str, recipe: Recipe) -> EpochResult:
+    def _epoch(self, phase: str, recipe: Recipe, plan: Plan) -> EpochResult:
         began = time.monotonic()
         at = self.position
-        plan = self._plan(recipe, at.phase, at.epoch)
-        generator = self._seed(at)
+        epoch = _Epoch(phase, plan, *self.store.plan(plan), self._seed(at), Meter(self.compute.device))
         self.method.train()
-        meter = _Meter(self.compute.device)
         rate = 0.0
         for step in range(plan.steps):
             rate = learning_rate(recipe, at.epoch, at.step + step)
             try:
-                self._step(plan, step, phase, rate, generator, meter)
-            except torch.OutOfMemoryError as error:
-                raise SettingError(
-                    f"{self.compute.device} has too little memory for a batch of {recipe.batch_clips} in {phase}; "
-                    f"cut it with --accumulate {2 * self.options.accumulate}, or make it smaller with --batch-size"
-                ) from error
-            reading = meter.read(force=step == plan.steps - 1)
-            if reading is not None:
-                loss = reading["total"]
-                if not np.isfinite(loss):
-                    raise self._diverged(phase, at.epoch + 1, meter.first_bad())
+                self._step(epoch, step, rate)
+            except RuntimeError as error:
+                if said := self._said(error, phase, recipe):
+                    raise SettingError(said) from error
+                raise
+            last = step == plan.steps - 1
+            loss = epoch.meter.read(force=last)
+            if loss is not None:
+                if not np.isfinite(loss) and (last or world_size() == 1):  # several processes stop at the same step
+                    raise self._diverged(phase, at.epoch + 1, epoch.meter.first_bad())
                 self.curve.add(loss)
             self.progress.advance(1, self.curve.note())
         if not self._finite():
@@ -162,21 +176,23 @@ class Loop:
             phase=phase,
             epoch=at.epoch + 1,
             step=self.position.step,
-            losses=meter.means(),
+            losses=epoch.meter.means(),
             learning_rate=rate,
             seconds=time.monotonic() - began,
             last_of_phase=at.epoch + 1 >= recipe.epochs,
         )
 
     def _seed(self, at: Position) -> torch.Generator:
-        """Seed PyTorch's own generators (dropout draws from them) and return the loss's, for one epoch."""
-        key = np.random.SeedSequence([self.options.seed, at.phase, at.epoch, 1]).generate_state(2, np.uint32)
-        torch.manual_seed(int(key[0]))
-        return torch.Generator(self.compute.device).manual_seed(int(key[1]))
+        """Seed PyTorch's own generators (dropout draws from them) and return the loss's, for one epoch.
 
-    def _step(
-        self, plan: Plan, step: int, phase: str, rate: float, generator: torch.Generator, meter: "_Meter"
-    ) -> None:
+        Of several processes each drops out on its own; the loss's numbers are those of the joined batch in all.
+        """
+        key = [self.options.seed, at.phase, at.epoch, 1]
+        own, joint = ([*key, rank()] if rank() else key), key
+        torch.manual_seed(_number(own, 0))
+        return torch.Generator(self.compute.device).manual_seed(_number(joint, 1))
+
+    def _step(self, epoch: "_Epoch", step: int, rate: float) -> None:
         """One optimiser step. Pieces weigh by their frames, so a mean over frames comes out as of the whole batch.
 
         A contrastive loss sees only its piece's candidates: there, more pieces mean fewer negatives.
@@ -184,23 +200,42 @@ class Loop:
         assert self.optimizer is not None
         set_rate(self.optimizer, rate)
         self.optimizer.zero_grad(set_to_none=True)
-        pieces = list(plan.pieces(step, self.options.accumulate))
-        frames = sum(int(plan.mask_IT[piece].sum()) for piece in pieces)
-        for piece in pieces:
-            mask_BT = plan.mask_IT[piece]
-            clips = self.store.batch(torch.from_numpy(plan.frame_IT[piece]), torch.from_numpy(mask_BT))
+        pieces = list(epoch.plan.pieces(step, self.options.accumulate))
+        frames = [int(epoch.plan.mask_IT[piece].sum()) for piece in pieces]  # of all processes
+        sums: dict[str, Tensor] = {}
+        for piece, count in zip(pieces, frames, strict=True):
+            share = count / sum(frames)
             with self.compute.autocast():
-                losses = self.method.loss(clips, phase, generator)
-            share = float(mask_BT.sum()) / frames
+                losses = (self._loss or self.method.loss)(self._clips(epoch, piece), epoch.phase, epoch.generator)
             (losses["total"] * share).backward()
-            meter.add(losses, share)
-        meter.step()
+            for name, loss in losses.items():
+                sums[name] = sums.get(name, 0) + loss.detach().double() * share
+        epoch.meter.step(sum_gradients(self.optimizer.param_groups[0]["params"], sums))
         self.optimizer.step()
+
+    def _clips(self, epoch: "_Epoch", piece: slice) -> Clips:
+        """This process's part of a piece; a short part is filled up, so that tensors have one shape in all."""
+        own, missing = own_part(piece, rank(), world_size())
+        frame_BT, mask_BT = epoch.frame_IT[own], epoch.mask_IT[own]
+        if missing:
+            frame_BT, mask_BT = (F.pad(values_BT, (0, 0, 0, missing)) for values_BT in (frame_BT, mask_BT))
+        return self.store.batch(frame_BT, mask_BT)
 
     def _finite(self) -> bool:
         """Whether all weights are: a last step can spoil them after a loss that was fine."""
         with torch.no_grad():
             return bool(torch.stack([p.isfinite().all() for p in self.method.parameters()]).all())
+
+    def _said(self, error: RuntimeError, phase: str, recipe: Recipe) -> str | None:
+        """What a step's failure is to the user; None when it is not theirs."""
+        if isinstance(error, torch.OutOfMemoryError):
+            return (
+                f"{self.compute.device} has too little memory for a batch of {recipe.batch_clips} in {phase}; "
+                f"cut it with --accumulate {2 * self.options.accumulate}, or make it smaller with --batch-size"
+            )
+        if self.options.compile and type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            return f"the loss of {phase} cannot be compiled ({first_line(error)}); leave out --compile"
+        return None
 
     def _diverged(self, phase: str, epoch: int, step: int) -> SettingError:
         precision = " or --precision fp32" if self.compute.mixed else ""
@@ -210,41 +245,17 @@ class Loop:
         )
 
 
-class _Meter:
-    """Sums losses on the device, and reads them back only now and then."""
+@dataclass(frozen=True, slots=True)
+class _Epoch:
+    """What the steps of an epoch share."""
 
-    def __init__(self, device: torch.device) -> None:
-        self._sums: dict[str, Tensor] = {}
-        self._bad = torch.full((), torch.iinfo(torch.int64).max, device=device)  # first step whose loss is not finite
-        self._steps = 0
-        self._read_at = time.monotonic()
-        self._read_sum, self._read_steps = 0.0, 0
+    phase: str
+    plan: Plan
+    frame_IT: Tensor  # the plan's, where the store takes them
+    mask_IT: Tensor
+    generator: torch.Generator
+    meter: Meter
 
-    def add(self, losses: dict[str, Tensor], share: float) -> None:
-        """Add a piece's losses."""
-        for name, loss in losses.items():
-            weighted = loss.detach().double() * share
-            self._sums[name] = self._sums[name] + weighted if name in self._sums else weighted
 
-    def step(self) -> None:
-        """Close a step."""
-        self._steps += 1
-        fine = torch.isfinite(self._sums["total"])
-        self._bad = torch.where(fine, self._bad, self._bad.clamp(max=self._steps))
-
-    def read(self, force: bool = False) -> dict[str, float] | None:
-        """Mean total loss since the last reading; None when it is too early to wait for the device again."""
-        if not force and time.monotonic() - self._read_at < _READ_EVERY_S:
-            return None
-        total = float(self._sums["total"])
-        mean = (total - self._read_sum) / (self._steps - self._read_steps)
-        self._read_sum, self._read_steps, self._read_at = total, self._steps, time.monotonic()
-        return {"total": mean}
-
-    def first_bad(self) -> int:
-        """Number of the first step, from 1, whose loss was not finite."""
-        return int(self._bad)
-
-    def means(self) -> dict[str, float]:
-        """Mean of each term over the steps."""
-        return {name: float(value) / self._steps + 0.0 for name, value in self._sums.items()}  # 0.0: never "-0"
+def _number(key: list[int], which: int) -> int:
+    return int(np.random.SeedSequence(key).generate_state(2, np.uint32)[which])

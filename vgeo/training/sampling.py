@@ -3,7 +3,8 @@
 Shapes: V clips, N frames, I items of an epoch (clips, or single frames), T frames an item.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -34,9 +35,31 @@ class Plan:
             yield slice(int(start), int(end))
 
 
+def own_part(piece: slice, rank: int, processes: int) -> tuple[slice, int]:
+    """Which of a piece's items one of several processes takes, and how many it lacks to have as many as the others.
+
+    The items of all processes, each one's filled up, are the piece in order with what is missing at its end.
+    """
+    each = -(-(piece.stop - piece.start) // processes)
+    first = min(piece.start + rank * each, piece.stop)
+    last = min(first + each, piece.stop)
+    return slice(first, last), each - (last - first)
+
+
 def stream(seed: int, phase: int, epoch: int) -> np.random.Generator:
     """The random numbers of one epoch."""
     return np.random.default_rng([seed, phase, epoch])
+
+
+def one_ahead(make: Callable[[int], Plan], epochs: range) -> Iterator[Plan]:
+    """Yield the plan of each epoch; the next one is made meanwhile, so that the device does not wait for it."""
+    with ThreadPoolExecutor(1) as pool:
+        ahead = [pool.submit(make, epoch) for epoch in epochs[:1]]
+        for epoch in epochs:
+            plan = ahead.pop().result()
+            if epoch != epochs[-1]:
+                ahead.append(pool.submit(make, epoch + epochs.step))
+            yield plan
 
 
 def steps_per_epoch(clip_first: Ints, clip_frames: int | None, batch: int) -> int:
@@ -45,17 +68,20 @@ def steps_per_epoch(clip_first: Ints, clip_frames: int | None, batch: int) -> in
     return max(1, -(-items // batch))
 
 
-def plan_epoch(clip_first: Ints, clip_frames: int | None, batch: int, rng: np.random.Generator) -> Plan:
+def plan_epoch(
+    clip_first: Ints, clip_frames: int | None, batch: int, rng: np.random.Generator, contiguous: bool = False
+) -> Plan:
     """Shuffle the clips and draw `clip_frames` frames of each, or shuffle all frames singly where that is None.
 
-    clip_first: [V + 1] first frame of each clip; no clip is empty. Every item is used once an epoch. Steps differ by
-    at most one item, rather than ending in a small one: contrastive losses depend on the size of the batch.
+    clip_first: [V + 1] first frame of each clip; no clip is empty. contiguous: the frames of a clip are neighbours.
+    Every item is used once an epoch. Steps differ by at most one item, rather than ending in a small one: contrastive
+    losses depend on the size of the batch.
     """
     if clip_frames is None:
         frame_IT = rng.permutation(int(clip_first[-1]))[:, None]
         mask_IT = np.ones(frame_IT.shape, bool)
     else:
-        frame_IT, mask_IT = _draw(clip_first, clip_frames, rng)
+        frame_IT, mask_IT = (_draw_run if contiguous else _draw_spread)(clip_first, clip_frames, rng)
         order = rng.permutation(len(frame_IT))
         frame_IT, mask_IT = frame_IT[order], mask_IT[order]
     items = len(frame_IT)
@@ -63,7 +89,16 @@ def plan_epoch(clip_first: Ints, clip_frames: int | None, batch: int, rng: np.ra
     return Plan(frame_IT, mask_IT, np.arange(steps + 1, dtype=np.int64) * items // steps)
 
 
-def _draw(clip_first: Ints, clip_frames: int, rng: np.random.Generator) -> tuple[Ints, NDArray[np.bool_]]:
+def _draw_run(clip_first: Ints, clip_frames: int, rng: np.random.Generator) -> tuple[Ints, NDArray[np.bool_]]:
+    """Draw a run of neighbours of each clip, each run equally likely; a clip of fewer frames gives all of them."""
+    lengths = np.diff(clip_first)
+    start = clip_first[:-1] + rng.integers(np.maximum(lengths - clip_frames, 0) + 1)
+    column = np.arange(clip_frames)[None, :]
+    frame_IT = start[:, None] + np.minimum(column, lengths[:, None] - 1)
+    return frame_IT.astype(np.int64), column < lengths[:, None]
+
+
+def _draw_spread(clip_first: Ints, clip_frames: int, rng: np.random.Generator) -> tuple[Ints, NDArray[np.bool_]]:
     """Draw a random subset of each clip's frames, in their order; a clip of fewer frames gives all of them.
 
     A sorted random subset, as VidTAG's "16 frames were sampled" (appendix A) leaves open: it covers long clips.

@@ -13,8 +13,10 @@ from torch import Tensor
 from vgeo.device import Compute
 from vgeo.errors import FormatError
 from vgeo.formats.features import FeatureFile
+from vgeo.layers.ranks import world_size
 from vgeo.methods.base import Clips
 from vgeo.training.data import Frames
+from vgeo.training.sampling import Plan
 
 _CHUNK_ROWS = 65536
 
@@ -42,8 +44,13 @@ class FeatureStore:
         self.resident = size <= _free_bytes(self.device) // 2 if resident is None else resident
         self._tables = {name: self._load(name) for name in encoders} if self.resident else {}
 
+    def plan(self, plan: Plan) -> tuple[Tensor, Tensor]:
+        """An epoch's frames and mask where `batch` takes parts of them fastest: on the device when features are."""
+        frame_IT, mask_IT = torch.from_numpy(plan.frame_IT), torch.from_numpy(plan.mask_IT)
+        return (self._send(frame_IT), self._send(mask_IT)) if self.resident else (frame_IT, mask_IT)
+
     def batch(self, frame_BT: Tensor, mask_BT: Tensor) -> Clips:
-        """Features and positions of frames; both arguments lie on the CPU, the result on the device.
+        """Features and positions of frames, on the device; the arguments lie on the CPU, or there if features do.
 
         Nothing here waits for the device: copies to CUDA start from pinned memory and overlap the step before.
         """
@@ -61,7 +68,9 @@ class FeatureStore:
 
     def _send(self, tensor: Tensor) -> Tensor:
         # PyTorch's host allocator reuses pinned memory only after its copy has ended.
-        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
+        if tensor.device.type == self.device.type:
+            return tensor
+        return tensor.pin_memory().to(self.device, non_blocking=True)
 
     def _gather(self, name: str, frame_BT: Tensor) -> Tensor:
         frames = frame_BT.numpy().ravel()
@@ -104,4 +113,4 @@ class FeatureStore:
 def _free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // world_size()
