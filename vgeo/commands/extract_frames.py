@@ -14,7 +14,10 @@ EXAMPLE = "vgeo extract-frames clips/ --rate-hz 1 --size 480 --out frames/"
 def extract_frames(
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(help="Videos, folders of videos or pictures, lists (.txt, -).", show_default="clips/"),
+        typer.Argument(
+            help="Videos, folders of videos or pictures, lists (.txt, -); the data set's folder with --layout.",
+            show_default="clips/",
+        ),
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to fill.", rich_help_panel=options.OUTPUT)] = Path(
         "frames"
@@ -38,6 +41,13 @@ def extract_frames(
     quality: Annotated[
         int, typer.Option("--quality", min=1, max=100, help="JPEG quality.", rich_help_panel=options.OUTPUT)
     ] = 92,
+    layout: options.Layout = None,
+    city: options.City = None,
+    with_test: options.WithTest = False,
+    min_frames: options.MinFrames = None,
+    split_gaps: options.SplitGaps = False,
+    apart_m: options.ApartM = None,
+    seed: options.SplitSeed = None,
     overwrite: options.Overwrite = False,
     report: options.Report = None,
     fail_fast: options.FailFast = False,
@@ -47,7 +57,31 @@ def extract_frames(
 
     Fills OUT with VIDEO/000123.jpg (the frame's number) and frames.jsonl: video_id, frame_index,
     time_s and, where known, timestamp_utc, lat_deg and lon_deg. Finished videos are not done again.
+
+    With --layout no picture is written: frames.jsonl names the data set's own, with positions and labels.
     """
+    recipe = options.recipe(layout, city, with_test, min_frames, split_gaps, apart_m, seed)
+    if layout is not None:
+        from vgeo.stages.layouts import list_frames
+
+        options.refuse_with_layout(
+            layout, rate_hz=rate_hz, every_s=every_s, every_m=every_m, count=count, stride=stride, start_s=start_s,
+            end_s=end_s, track=track, time_offset_s=time_offset_s, max_gap_s=max_gap_s != 2.0, size=size,
+            quality=quality != 92, decoder=decoder != "pyav",
+        )  # fmt: skip
+        with progress_bar() as progress:
+            options.finish(
+                list_frames(
+                    inputs or [],
+                    out,
+                    layout,
+                    recipe,
+                    overwrite=overwrite,
+                    report=report,
+                    fail_fast=fail_fast,
+                    progress=progress,
+                )
+            )
     from vgeo.stages.extract_frames import extract_frames as stage
     from vgeo.video.clips import TrackSource
     from vgeo.video.sampling import Sampling

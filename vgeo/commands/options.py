@@ -10,6 +10,7 @@ from vgeo import errors
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from vgeo.datasets.base import Recipe
     from vgeo.records import Outcome
 
 
@@ -27,6 +28,7 @@ OUTPUT = "Output"
 SAMPLING = "Sampling"
 MODEL = "Model"
 RUN = "Run"
+LAYOUT = "Data set (with --layout)"
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.", rich_help_panel=OUTPUT)]
 Report = Annotated[
@@ -168,6 +170,96 @@ Decoder = Annotated[
         rich_help_panel=RUN,
     ),
 ]
+
+
+def complete_layouts(incomplete: str) -> list[str]:
+    """Names of data set layouts, for the shell."""
+    from vgeo import datasets
+
+    return [name for name in datasets.names() if name.startswith(incomplete)]
+
+
+# --- data sets: how sequences are made of one (extract-frames and precompute-features take the same) ---
+Layout = Annotated[
+    str | None,
+    typer.Option(
+        "--layout",
+        help="The input is the folder of a published data set: msls.",
+        autocompletion=complete_layouts,
+        rich_help_panel=LAYOUT,
+    ),
+]
+City = Annotated[
+    list[str] | None, typer.Option("--city", help="Only this city; may be repeated.", rich_help_panel=LAYOUT)
+]
+WithTest = Annotated[
+    bool, typer.Option("--with-test", help="Also the test cities, without positions.", rich_help_panel=LAYOUT)
+]
+MinFrames = Annotated[
+    int | None,
+    typer.Option("--min-frames", min=1, help="Leave out shorter sequences; 16 if not given.", rich_help_panel=LAYOUT),
+]
+SplitGaps = Annotated[
+    bool, typer.Option("--split-gaps", help="Cut sequences where frame numbers leap.", rich_help_panel=LAYOUT)
+]
+ApartM = Annotated[
+    float | None,
+    typer.Option(
+        "--apart-m",
+        help="Hold out one area of each city, and leave out what comes so near to it; else draw sequences.",
+        rich_help_panel=LAYOUT,
+    ),
+]
+SplitSeed = Annotated[
+    int | None,
+    typer.Option(
+        "--seed",
+        min=0,
+        max=2**32 - 1,
+        help="Seed of what is held out (a fifth of each city); 0 if not given.",
+        rich_help_panel=LAYOUT,
+    ),
+]
+
+
+def recipe(
+    layout: str | None,
+    cities: "Sequence[str] | None",
+    with_test: bool,
+    min_frames: int | None,
+    split_gaps: bool,
+    apart_m: float | None,
+    seed: int | None,
+) -> "Recipe":
+    """Read the options that go with --layout. Raises UsageError for one without it, or that is not for a data set."""
+    given = {
+        "--city": cities,
+        "--with-test": with_test,
+        "--min-frames": min_frames is not None,
+        "--split-gaps": split_gaps,
+        "--apart-m": apart_m is not None,
+        "--seed": seed is not None,
+    }
+    alone = [name for name, value in given.items() if value]
+    if layout is None and alone:
+        raise errors.UsageError(f"{alone[0]}: says how to read a data set; name which with --layout")
+    from vgeo.datasets.base import Recipe
+
+    return Recipe(
+        min_frames=Recipe().min_frames if min_frames is None else min_frames,
+        split_gaps=split_gaps,
+        seed=seed or 0,
+        apart_m=apart_m,
+        with_test=with_test,
+        cities=tuple(cities or ()),
+    )
+
+
+def refuse_with_layout(layout: str | None, **given: object) -> None:
+    """Raise UsageError for the first option that is given beside --layout and would do nothing."""
+    for name, value in given.items():
+        if layout is not None and value:
+            raise errors.UsageError(f"--{name.replace('_', '-')}: does nothing with --layout {layout}; leave it out")
 
 
 def finish(outcomes: "Sequence[Outcome]") -> NoReturn:

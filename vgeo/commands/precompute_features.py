@@ -14,7 +14,10 @@ EXAMPLE = "vgeo precompute-features frames/ -e clip -e dinov2 --out features.h5"
 def precompute_features(
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(help="Frames, videos, folders or lists (.txt, -) of them.", show_default="frames/, else clips/"),
+        typer.Argument(
+            help="Frames, videos, folders or lists (.txt, -) of them; the data set's folder with --layout.",
+            show_default="frames/, else clips/",
+        ),
     ] = None,
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Feature file to fill (HDF5).", rich_help_panel=options.OUTPUT)
@@ -40,6 +43,13 @@ def precompute_features(
     track: options.TrackFile = None,
     time_offset_s: options.TimeOffsetS = 0.0,
     max_gap_s: options.MaxGapS = 2.0,
+    layout: options.Layout = None,
+    city: options.City = None,
+    with_test: options.WithTest = False,
+    min_frames: options.MinFrames = None,
+    split_gaps: options.SplitGaps = False,
+    apart_m: options.ApartM = None,
+    seed: options.SplitSeed = None,
     overwrite: options.Overwrite = False,
     report: options.Report = None,
     fail_fast: options.FailFast = False,
@@ -59,6 +69,8 @@ def precompute_features(
     Reads what extract-frames wrote, or videos directly, without pictures between. Times, positions
     and labels are carried along. Finished videos are not done again. Without --encoder it is gist,
     which needs no weights; the others take theirs from --weights, a cache or the Hugging Face hub.
+
+    With --layout a data set's own pictures are read, in sequences, with positions and labels.
     """
     from vgeo.device import choose
     from vgeo.stages import precompute_features as stage
@@ -66,6 +78,10 @@ def precompute_features(
     from vgeo.video.clips import TrackSource
     from vgeo.video.sampling import Sampling
 
+    recipe = options.recipe(layout, city, with_test, min_frames, split_gaps, apart_m, seed)
+    options.refuse_with_layout(
+        layout, track=track, time_offset_s=time_offset_s, max_gap_s=max_gap_s != 2.0, decoder=decoder != "pyav"
+    )
     names = encoder or [stage.DEFAULT_ENCODER]
     sampling = Sampling(
         rate_hz=rate_hz,
@@ -78,13 +94,15 @@ def precompute_features(
     )
     with progress_bar() as progress:
         outcomes = stage.precompute_features(
-            inputs or stage.default_inputs(),
+            inputs or ([] if layout else stage.default_inputs()),
             out,
             encoder or (),
             weights=read_weights(weights or [], names),
             settings=settings or (),
             sampling=sampling,
             source=TrackSource(file=track, time_offset_s=time_offset_s, max_gap_s=max_gap_s),
+            layout=layout,
+            recipe=recipe,
             decoder=decoder,
             batch_size=batch_size,
             workers=workers,

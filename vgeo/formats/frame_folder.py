@@ -26,7 +26,7 @@ from vgeo.formats.streams import dump_json, file_name, make_folder, parse_json, 
 from vgeo.records import FrameRecord
 
 FRAMES_FILE = "frames.jsonl"
-_SETTINGS_FILE, _CLIP_FILE, _LOCK_FILE = "settings.json", "clip.json", ".lock"
+SETTINGS_FILE, CLIP_FILE, _LOCK_FILE = "settings.json", "clip.json", ".lock"
 _PARTIAL = ".partial"
 Fingerprint = list[list[str | int]]
 
@@ -66,7 +66,7 @@ class FrameFolder:
         """Number of frames of a video that was finished before from the same files, else None."""
         try:
             folder = self.folder_of(video_id)
-            made_from = parse_json(read_text(folder / _CLIP_FILE), video_id)
+            made_from = parse_json(read_text(folder / CLIP_FILE), video_id)
             if not isinstance(made_from, dict) or made_from.get("made_from") != fingerprint:
                 return None
             return len(read_frames(folder / FRAMES_FILE))
@@ -76,7 +76,7 @@ class FrameFolder:
     def video(self, video_id: str) -> "VideoFrames":
         """Begin a video. Raises OutputError when a folder of that name is there which this program did not make."""
         final = self.folder_of(video_id)
-        if final.exists() and not (final / _CLIP_FILE).is_file():
+        if final.exists() and not (final / CLIP_FILE).is_file():
             raise OutputError(f"{final}: exists and was not made by extract-frames; choose another folder with --out")
         return VideoFrames(final)
 
@@ -92,24 +92,24 @@ class FrameFolder:
         write_output(self.path / FRAMES_FILE, format_frames(records))
 
     def _videos(self) -> list[Path]:
-        folders = [entry for entry in self.path.iterdir() if (entry / _CLIP_FILE).is_file() and entry.name[0] != "."]
+        folders = [entry for entry in self.path.iterdir() if (entry / CLIP_FILE).is_file() and entry.name[0] != "."]
         return sorted(folders, key=lambda folder: [int(p) if p.isdecimal() else p for p in _split(folder.name)])
 
     def _tidy(self) -> None:
         """Leave nothing where no video was finished."""
-        (self.path / _SETTINGS_FILE).unlink(missing_ok=True)
+        (self.path / SETTINGS_FILE).unlink(missing_ok=True)
         (self.path / _LOCK_FILE).unlink(missing_ok=True)
         if self._made:
             with suppress(OSError):
                 self.path.rmdir()
 
     def _take_over(self, settings: dict[str, Any], overwrite: bool) -> None:
-        file = self.path / _SETTINGS_FILE
+        file = self.path / SETTINGS_FILE
         for leftover in self.path.glob(f".*{_PARTIAL}"):
             shutil.rmtree(leftover, ignore_errors=True)
         if file.is_file() and self._videos():
             before = parse_json(read_text(file), file)
-            different = _differences(before if isinstance(before, dict) else {}, settings)
+            different = differences(before if isinstance(before, dict) else {}, settings)
             if different and not overwrite:
                 raise SettingError(
                     f"{self.path}: was made with {different}; use the same, --overwrite, or --out for another folder"
@@ -150,7 +150,7 @@ class VideoFrames:
     def finish(self, made_from: Fingerprint, facts: dict[str, Any]) -> None:
         """Put everything on disk and give the video its name, replacing what was there. Raises DiskError."""
         self._write(FRAMES_FILE, format_frames(self.records).encode())
-        self._write(_CLIP_FILE, dump_json({"made_from": made_from, **facts}, indent=1).encode())
+        self._write(CLIP_FILE, dump_json({"made_from": made_from, **facts}, indent=1).encode())
         try:
             for entry in [*self._partial.iterdir(), self._partial]:
                 _sync(entry)
@@ -179,7 +179,8 @@ def fingerprint(paths: Iterable[Path]) -> Fingerprint:
     return found
 
 
-def _differences(before: dict[str, Any], now: dict[str, Any]) -> str:
+def differences(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """Say how two settings.json differ; "" when they do not."""
     names = [name for name in now | before if before.get(name) != now.get(name)]
     return ", ".join(f"{name} {before.get(name)} (now {now.get(name)})" for name in names)
 

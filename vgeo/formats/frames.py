@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from vgeo.formats.streams import dump_json, parse_json, read_text
 from vgeo.geo.sphere import DECIMALS
 from vgeo.records import FrameRecord, check_latlon, parse_utc
 
-_FIELDS = {field.name for field in fields(FrameRecord)}
+_FIELDS = tuple(field.name for field in fields(FrameRecord))
 
 
 def read_frames(path: str | os.PathLike[str]) -> list[FrameRecord]:
@@ -31,7 +31,7 @@ def read_frames(path: str | os.PathLike[str]) -> list[FrameRecord]:
 
 def format_frame(record: FrameRecord) -> str:
     """One line of frames.jsonl; what is unknown is left out."""
-    values = {name: value for name, value in asdict(record).items() if value is not None and value != {}}
+    values = {name: value for name in _FIELDS if (value := getattr(record, name)) is not None and value != {}}
     values["time_s"] = round(record.time_s, 6)
     for name in ("lat_deg", "lon_deg"):
         if name in values:
@@ -47,7 +47,7 @@ def format_frames(records: Iterable[FrameRecord]) -> str:
 def _record(value: Any, where: str) -> FrameRecord:
     if not isinstance(value, dict):
         raise FormatError(f"{where}: not a JSON object")
-    known = {name: value[name] for name in _FIELDS & value.keys()}
+    known = {name: value[name] for name in _FIELDS if name in value}
     try:
         record = FrameRecord(
             **known

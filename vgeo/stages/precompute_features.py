@@ -4,25 +4,26 @@ import hashlib
 import json
 import logging
 import os
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import av
 import numpy as np
 
+from vgeo.datasets.base import Recipe
 from vgeo.device import Compute, announce, choose
 from vgeo.encoders.base import Encoder
 from vgeo.errors import UsageError
 from vgeo.formats.features import FeatureWriter
 from vgeo.formats.frame_folder import fingerprint
-from vgeo.formats.frames import read_frames
 from vgeo.logs import SILENT, Progress
-from vgeo.records import FrameRecord, Outcome, format_utc
+from vgeo.records import Outcome, format_utc
 from vgeo.stages.batch import Batch, Item
 from vgeo.stages.encode import FrameStream, Viewing, encode_stream, load_encoders, streams_ahead
+from vgeo.stages.layouts import Failures, open_layout, read_layout
 from vgeo.video.clips import Clip, TrackSource, files_of, find_clips
 from vgeo.video.sampling import Sampling
+from vgeo.video.sources import frames_of
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,8 @@ def precompute_features(
     settings: Sequence[str] = (),
     sampling: Sampling = Sampling(),
     source: TrackSource = TrackSource(),
+    layout: str | None = None,
+    recipe: Recipe = Recipe(),
     decoder: str = "pyav",
     batch_size: int = 32,
     workers: int = 2,
@@ -55,15 +58,16 @@ def precompute_features(
 ) -> list[Outcome]:
     """Fill the feature file `out`; videos that are in it, or were finished by an interrupted run, are skipped.
 
-    inputs: see `find_clips`. encoder_names: none is gist. weights, settings: see `load_encoders`. workers: clips that
-    are decoded at a time, in threads. compute: chosen by itself when None.
+    inputs: see `find_clips`; with `layout`, the folder of that data set, whose sequences are made by `recipe`.
+    encoder_names: none is gist. weights, settings: see `load_encoders`. workers: clips that are decoded at a time, in
+    threads. compute: chosen by itself when None.
     Raises InputError when there is nothing to do, MissingModelError, SettingError when `out` was made otherwise,
     OutputError, BusyError, DiskError. What one clip raises becomes its outcome.
     """
     if batch_size < 1:
         raise UsageError(f"--batch-size {batch_size}: must be at least 1")
     viewing = Viewing(sampling=sampling, source=source, decoder=decoder, batch_size=batch_size)
-    clips = find_clips(inputs)
+    clips, failures, made_by = _clips(inputs, layout, recipe, progress)
     if not encoder_names:
         log.info("encoder gist, which needs no weights; -e clip -e dinov2 see more and download theirs")
     compute = compute or choose()
@@ -74,15 +78,28 @@ def precompute_features(
     )
     specs = {name: encoder.spec for name, encoder in encoders.items()}
     with (
-        FeatureWriter(out, specs, sampling.describe(), _describe_decoder(decoder), overwrite) as writer,
+        FeatureWriter(out, specs, sampling.describe() + made_by, _describe_decoder(decoder), overwrite) as writer,
         Batch(report, fail_fast) as batch,
     ):
+        for name, error in failures:
+            with batch.item(name):
+                raise error
         progress.start("precompute-features", len(clips), "clips")
         _work(clips, viewing, workers, encoders, writer, batch, progress)
         if writer.done:
             writer.finish([clip.video_id for clip in clips])
     _summarize(batch.outcomes, Path(out))
     return batch.outcomes
+
+
+def _clips(
+    inputs: Sequence[str | Path], layout: str | None, recipe: Recipe, progress: Progress
+) -> tuple[list[Clip], Failures, str]:
+    """The clips, what of a data set cannot be read, and what is to be said of how its sequences were made."""
+    if layout is None:
+        return find_clips(inputs), [], ""
+    parts, failures = read_layout(open_layout(layout, inputs, recipe), progress)
+    return [clip for part in parts for clip in part.sequences.clips()], failures, f"; {layout} {recipe.describe()}"
 
 
 def _work(
@@ -166,16 +183,16 @@ def _describe_decoder(decoder: str) -> str:
 
 def _fingerprints(clips: Sequence[Clip], source: TrackSource) -> dict[str, str]:
     """By video, a digest of the files that its features and positions come from, and of how positions are joined."""
-    lines: dict[tuple[Path, str], list[FrameRecord]] = defaultdict(list)
-    for path in {clip.path for clip in clips if clip.kind == "frames"}:
-        for record in read_frames(path):
-            lines[path, record.video_id].append(record)
-    return {clip.video_id: _fingerprint(clip, source, lines[clip.path, clip.video_id]) for clip in clips}
+    return {clip.video_id: _fingerprint(clip, source) for clip in clips}
 
 
-def _fingerprint(clip: Clip, source: TrackSource, records: Sequence[FrameRecord]) -> str:
-    if clip.kind == "frames":
-        facts: object = [repr(records), fingerprint(clip.path.parent / record.path for record in records)]
+def _fingerprint(clip: Clip, source: TrackSource) -> str:
+    facts: object
+    if clip.frames is not None:  # a data set's pictures stay as they are: a million of them are not looked at
+        facts = repr(clip.frames())
+    elif clip.kind == "frames":
+        records = frames_of(clip.path).get(clip.video_id, [])
+        facts = [repr(records), fingerprint(clip.path.parent / record.path for record in records)]
     else:
         facts = fingerprint(files_of(clip, source))
     text = json.dumps([facts, source.time_offset_s, source.max_gap_s])

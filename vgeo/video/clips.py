@@ -82,7 +82,7 @@ class OpenClip:
     def __iter__(self) -> Iterator[Frame]:
         if not len(self._rows):
             raise InputError(
-                f"{self.clip.path}: no frame is wanted of it; choose others with --rate-hz, --start-s and --end-s"
+                f"{self.clip.name}: no frame is wanted of it; choose others with --rate-hz, --start-s and --end-s"
             )
         places = {int(row): place for place, row in enumerate(self._rows)}
         self._images = self._source.images([int(row) for row in self._rows], self._shape)
@@ -99,7 +99,7 @@ class OpenClip:
                 None if self.start_utc is None else self.start_utc + timedelta(seconds=time_s),
             )
         if self.decoded == 0:
-            raise FormatError(f"{self.clip.path}: none of {len(self._rows)} wanted frames can be decoded")
+            raise FormatError(f"{self.clip.name}: none of {len(self._rows)} wanted frames can be decoded")
 
 
 def check_opening(decoder: str, source: TrackSource) -> None:

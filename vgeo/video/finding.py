@@ -136,9 +136,9 @@ def _clips_of_list(path: Path, leave_out: str | None) -> Iterator[Clip]:
 
 
 def _clips_of_frames(path: Path) -> Iterator[Clip]:
-    from vgeo.formats.frames import read_frames
+    from vgeo.video.sources import frames_of
 
-    for video_id in dict.fromkeys(record.video_id for record in read_frames(path)):
+    for video_id in frames_of(path):
         yield Clip(video_id, path, "frames")
 
 

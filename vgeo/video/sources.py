@@ -182,8 +182,10 @@ def _read_frames(path: Path, _size: int, _modified_ns: int) -> dict[str, list[Fr
     from vgeo.formats.frames import read_frames
 
     videos: dict[str, list[FrameRecord]] = {}
-    for record in sorted(read_frames(path), key=lambda record: record.time_s):
+    for record in read_frames(path):
         videos.setdefault(record.video_id, []).append(record)
+    for records in videos.values():
+        records.sort(key=lambda record: record.time_s)
     return videos
 
 
