@@ -99,6 +99,8 @@ def test_precision_is_chosen(folder: Path, capfd: pytest.CaptureFixture[str]) ->
         (["--seed", "-1"], 2, "--seed"),
         (["--seed", str(2**63)], 2, "--seed"),
         (["--val", "features.h5", "--val-fraction", "0.5"], 2, "give one of them"),
+        (["--at", "town"], 2, "'own', 'city', 'either'"),
+        (["--at", "city"], 66, "make one with 'vgeo build-gallery cities'"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(
@@ -110,6 +112,21 @@ def test_what_cannot_be_done_is_said_in_one_line(
     assert last.startswith("vgeo: ")
     assert said in last
     assert sorted(path.name for path in folder.iterdir()) == before, "nothing is made"
+
+
+def test_towards_city_centres(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Clips without positions, known by their city alone, from features to the city that is voted for."""
+    labels = [{"city": name} for name in ("Lisbon", "Singapore", "Atlantis")]
+    worlds.write_features(folder / "known.h5", {f"c{n}": 5 for n in range(12)}, labels=labels * 4, unknown=1.1)
+    (folder / "places.csv").write_text("city\nLisbon\nSingapore\n")
+    assert run(["build-gallery", "cities", "places.csv"]) == 0
+    assert run(["train", "known.h5", *SMALL, "--at", "city", "--val-fraction", "0.3"]) == 0
+    said = capfd.readouterr().err
+    assert "4 clips have no city in the gallery and are left out: Atlantis (4)" in said and "of 6 clips" in said
+    assert "median error" in said
+    assert run(["train", "known.h5", *SMALL, "--at", "city", "--gallery", "known.h5", "--overwrite"]) == 65
+    assert run(["train", *SMALL, "--at", "city", "--overwrite"]) == 65
+    assert "carry no label 'city'" in capfd.readouterr().err
 
 
 def test_features_without_positions(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -329,3 +329,17 @@ def test_a_kill_leaves_a_whole_folder_and_nothing_is_lost_but_time(features: Pat
     assert [line["loss"] for line in lines(out)] == [line["loss"] for line in lines(tmp_path / "n")]
     for name in ("last/model.safetensors", "model.safetensors"):
         assert (out / name).read_bytes() == (tmp_path / "n" / name).read_bytes(), name
+
+
+def test_of_equal_medians_the_one_with_more_hits_is_better() -> None:
+    """Among cities the median is 0 km as soon as half of the frames are right."""
+
+    def measured(median_km: float, share: float) -> dict:
+        return {"median_error_km": median_km, "within": {"0.5": share, "25": 1.0}, "frames": 9}
+
+    best = run_module.Best(0, 3, measured(0.0, 0.6))
+    assert run_module._improves(best, 0, measured(0.0, 0.7))
+    assert not run_module._improves(best, 0, measured(0.0, 0.6)) and not run_module._improves(
+        best, 0, measured(0.1, 0.9)
+    )
+    assert not run_module._improves(best, 0, None) and run_module._improves(best, 1, None)

@@ -1,5 +1,6 @@
 """`vgeo train`: a method learns places from features whose positions are known."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +30,21 @@ ValFraction = Annotated[
     float | None,
     typer.Option("--val-fraction", min=0, max=0.9, rich_help_panel=options.INPUTS,
                  help="Share of the clips to hold out; else by the label 'split', else 0.2."),
+]  # fmt: skip
+
+
+class At(StrEnum):
+    """Where clips are in training."""
+
+    own = "own"
+    city = "city"
+    either = "either"
+
+
+Where = Annotated[
+    At,
+    typer.Option("--at", rich_help_panel=options.INPUTS,
+                 help="Where clips are: at their own positions, at their city's in the gallery, or there if no own."),
 ]  # fmt: skip
 Weights = Annotated[
     str | None,
@@ -73,6 +89,7 @@ def train(
     gallery: Gallery = None,
     val: Val = None,
     val_fraction: ValFraction = None,
+    at: Where = At.own,
     out: Out = None,
     resume: Resume = False,
     overwrite: options.Overwrite = False,
@@ -109,6 +126,7 @@ def train(
             gallery=gallery,
             val=val or (),
             val_fraction=val_fraction,
+            at=at.value,
             settings=settings or (),
             config=config,
             weights={method: weights} if weights else None,

@@ -55,7 +55,8 @@ def named_cities(inputs: Sequence[Source], min_population: int = 15000) -> Galle
     named = _distinct(rows)
     given = [row for row in named if row.latlon_deg is not None]
     found = _looked_up([row.labels for row in named if row.latlon_deg is None], min_population)
-    log.info("%d cities of %d rows; %d of them with their own lat,lon", len(given) + len(found), len(rows), len(given))
+    own = f", {len(given)} at their own lat,lon" if given else ""
+    log.info("%d cities named by %d rows%s", len(given) + len(found), len(rows), own)
     cities = [(row.labels, row.latlon_deg) for row in given] + found
     return Gallery(
         latlon_deg=np.array([at for _, at in cities], np.float64),

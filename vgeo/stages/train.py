@@ -20,6 +20,7 @@ from vgeo.logs import SILENT, Progress
 from vgeo.methods.base import Method
 from vgeo.methods.settings import format_value, from_dict, given, to_dict
 from vgeo.stages.models import load_released
+from vgeo.training.centres import At, at_centres
 from vgeo.training.data import Split, check_encoders, digest, split
 from vgeo.training.evaluate import Validation, validate
 from vgeo.training.folder import RunFolder, check_folder, locked
@@ -50,6 +51,7 @@ def train(
     gallery: Path | None = None,
     val: Sequence[Path] = (),
     val_fraction: float | None = None,
+    at: At = "own",
     settings: Sequence[str] = (),
     config: Path | None = None,
     weights: Mapping[str, str] | None = None,
@@ -64,8 +66,9 @@ def train(
 
     out: a folder, models/<method> when None. gallery: places to validate on, and to be localized on later; gallery.h5
     when None and there, else the training positions. val: held-out feature files; else the label column "split", else
-    `val_fraction` of the clips (0: none). settings, config: of the method, see methods/settings.py. weights: {method:
-    folder} of released weights to start from, as in `load_model`. resume: go on in `out` as if never stopped.
+    `val_fraction` of the clips (0: none). at: "own" positions, or those of clips' cities, see centres.py. settings,
+    config: of the method, see methods/settings.py. weights: {method: folder} of released weights to start from, as in
+    `load_model`. resume: go on in `out` as if never stopped.
     Raises UsageError, SettingError, InputError, FormatError, OutputError, BusyError, DiskError.
     """
     cls = _trainable(method)
@@ -74,6 +77,9 @@ def train(
     folder = _target(out or Path("models") / method)
     check_folder(folder, overwrite, resume)
     files, val_files = ([FeatureFile.open(path) for path in paths] for paths in (features, val))
+    if at != "own":
+        cities = _cities(gallery)
+        files, val_files = (at_centres(some, cities, at) for some in (files, val_files))
     chosen = _settings(cls, given(cls.Config, config, settings), files[0])
     compute = compute or choose()
     if compute.device.type == "mps":
@@ -227,6 +233,13 @@ def _gallery(path: Path | None, parts: Split, kind: str) -> Gallery:
     points = np.unique(parts.train.latlon_deg, axis=0)
     log.info("no gallery.h5 here: the %d training positions serve as the gallery", len(points))
     return Gallery(latlon_deg=points, attributes={"kind": "points", "from": "training positions"})
+
+
+def _cities(path: Path | None) -> Gallery:
+    """The gallery that clips are put into."""
+    if path is None and not DEFAULT_GALLERY.exists():
+        raise InputError("--at takes positions from a gallery of cities; make one with 'vgeo build-gallery cities'")
+    return read_gallery(path or DEFAULT_GALLERY)
 
 
 def _saver(method: str, config: dict[str, Any], encoders: dict[str, EncoderSpec]) -> Any:

@@ -1,6 +1,7 @@
 """A run: the loop's epochs measured, logged and kept.
 
-The best model is the one of the lowest median error of the held-out frames, in the phase that was trained last; where
+The best model is the one of the lowest median error of the held-out frames, in the phase that was trained last, and of
+equal ones that with more frames within the smallest radius (among cities the median is 0 km once half are right); where
 nothing is held out, it is the last one.
 """
 
@@ -165,7 +166,12 @@ def format_seconds(seconds: float) -> str:
 def _improves(best: Best, phase: int, validation: dict[str, Any] | None) -> bool:
     if best.phase != phase or best.validation is None:
         return True
-    return validation is not None and validation["median_error_km"] < best.validation["median_error_km"]
+    return validation is not None and _rank(validation) < _rank(best.validation)
+
+
+def _rank(validation: dict[str, Any]) -> tuple[float, list[float]]:
+    """What is to be small."""
+    return validation["median_error_km"], [-share for share in validation["within"].values()]
 
 
 def _within(shares: dict[str, float]) -> str:
