@@ -19,6 +19,7 @@ COMMANDS = {
     "Pipeline": (
         "extract-frames",
         "precompute-features",
+        "sample-clips",
         "build-gallery",
         "train",
         "localize",

@@ -1,10 +1,6 @@
 """When two names mean the same city: case, accents, spaces and the usual short forms do not count."""
 
-import re
-import unicodedata
-
-# Letters that Unicode does not take apart into a base and an accent.
-_LETTERS = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ð": "d", "ı": "i", "ß": "ss", "æ": "ae", "œ": "oe", "þ": "th"})
+from vgeo.geo.names import fold
 
 # Folded forms -> the folded usual name in English: codes of data sets, and other spellings that are in use.
 _ALIASES = {
@@ -44,7 +40,5 @@ def city_key(name: str) -> str:
 
     A name of no letters that are known here is its own key, in lower case.
     """
-    lower = name.strip().casefold().translate(_LETTERS)
-    plain = "".join(letter for letter in unicodedata.normalize("NFKD", lower) if not unicodedata.combining(letter))
-    folded = re.sub(r"[\W_]+", "", plain)
-    return _ALIASES.get(folded, folded) or lower
+    folded = fold(name)
+    return _ALIASES.get(folded, folded) or name.strip().casefold()
