@@ -32,6 +32,12 @@ ValFraction = Annotated[
                  help="Share of the clips to hold out; else by the label 'split', else 0.2."),
 ]  # fmt: skip
 
+Clips = Annotated[
+    Path | None,
+    typer.Option("--clips", help="Train on the clips of this list only; see 'vgeo sample-clips'.",
+                 rich_help_panel=options.INPUTS),
+]  # fmt: skip
+
 
 class At(StrEnum):
     """Where clips are in training."""
@@ -89,6 +95,7 @@ def train(
     gallery: Gallery = None,
     val: Val = None,
     val_fraction: ValFraction = None,
+    clips: Clips = None,
     at: Where = At.own,
     out: Out = None,
     resume: Resume = False,
@@ -126,6 +133,7 @@ def train(
             gallery=gallery,
             val=val or (),
             val_fraction=val_fraction,
+            clips=clips,
             at=at.value,
             settings=settings or (),
             config=config,

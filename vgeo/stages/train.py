@@ -14,6 +14,7 @@ from vgeo.device import Compute, announce, choose, seed_everything
 from vgeo.encoders.base import EncoderSpec
 from vgeo.errors import InputError, SettingError, UsageError
 from vgeo.formats.checkpoints import save_model
+from vgeo.formats.clip_list import read_clip_list
 from vgeo.formats.features import FeatureFile
 from vgeo.formats.gallery import Gallery, read_gallery
 from vgeo.logs import SILENT, Progress
@@ -51,6 +52,7 @@ def train(
     gallery: Path | None = None,
     val: Sequence[Path] = (),
     val_fraction: float | None = None,
+    clips: Path | None = None,
     at: At = "own",
     settings: Sequence[str] = (),
     config: Path | None = None,
@@ -66,9 +68,10 @@ def train(
 
     out: a folder, models/<method> when None. gallery: places to validate on, and to be localized on later; gallery.h5
     when None and there, else the training positions. val: held-out feature files; else the label column "split", else
-    `val_fraction` of the clips (0: none). at: "own" positions, or those of clips' cities, see centres.py. settings,
-    config: of the method, see methods/settings.py. weights: {method: folder} of released weights to start from, as in
-    `load_model`. resume: go on in `out` as if never stopped.
+    `val_fraction` of the clips (0: none). clips: a list of those to train on, see clip_list.py; what is held out is not
+    touched by it. at: "own" positions, or those of clips' cities, see centres.py. settings, config: of the method, see
+    methods/settings.py. weights: {method: folder} of released weights to start from, as in `load_model`. resume: go on
+    in `out` as if never stopped.
     Raises UsageError, SettingError, InputError, FormatError, OutputError, BusyError, DiskError.
     """
     cls = _trainable(method)
@@ -77,6 +80,7 @@ def train(
     folder = _target(out or Path("models") / method)
     check_folder(folder, overwrite, resume)
     files, val_files = ([FeatureFile.open(path) for path in paths] for paths in (features, val))
+    listed = None if clips is None else read_clip_list(clips)
     if at != "own":
         cities = _cities(gallery)
         files, val_files = (at_centres(some, cities, at) for some in (files, val_files))
@@ -91,7 +95,7 @@ def train(
         load_released(model, method, weights)
     model.to(compute.device)
     encoders = {name: files[0].encoders[name] for name in model.encoders}
-    parts = split(files, val_files, val_fraction, options.seed)
+    parts = split(files, val_files, val_fraction, options.seed, listed)
     places = _gallery(gallery, parts, cls.gallery_kind)
     store = FeatureStore(files, parts.train, model.encoders, compute)
     _try(model, store, encoders, method)
