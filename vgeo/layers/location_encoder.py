@@ -84,14 +84,35 @@ class LocationEncoder(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         self.capsules = nn.ModuleList(Capsule(s, fourier, width, depth, dim, generator) for s in sigmas)
 
-    def forward(self, latlon_deg: Tensor) -> Tensor:
+    def forward(self, latlon_deg: Tensor, capsules: int | None = None) -> Tensor:
         """Embed positions: [..., 2] degrees float64 -> [..., E] float32.
 
         Positions may lie on another device than the weights (one that has float64, say): they are projected there.
+        capsules: how many, from the first, are summed; all of them when None.
         """
         flat = latlon_deg.reshape(-1, 2)
-        embedded = torch.stack([capsule(flat) for capsule in self.capsules]).sum(0)
+        embedded = torch.stack([capsule(flat) for capsule in self.capsules[:capsules]]).sum(0)
         return embedded.reshape(*latlon_deg.shape[:-1], -1)
+
+    def partial_sums(self, latlon_deg: Tensor) -> list[Tensor]:
+        """What `forward` gives of the first capsule, of the first two, and so on up to all; each capsule runs once."""
+        flat = latlon_deg.reshape(-1, 2)
+        sums = itertools.accumulate(capsule(flat) for capsule in self.capsules)
+        return [embedded.reshape(*latlon_deg.shape[:-1], -1) for embedded in sums]
+
+
+def check_levels(radii_km: Sequence[float], sigmas: Sequence[float], target_radius_km: float) -> None:
+    """Raise ValueError unless each sum of the first capsules has a radius, and they fall as the sigmas rise."""
+    if len(sigmas) < 2:
+        raise ValueError("level_radii_km needs two sigmas or more")
+    if len(radii_km) != len(sigmas):
+        raise ValueError(f"level_radii_km must be as many as sigmas: {len(sigmas)}, not {len(radii_km)}")
+    if any(a >= b for a, b in itertools.pairwise(sigmas)):
+        raise ValueError("with level_radii_km, sigmas must rise: a coarse capsule comes before a fine one")
+    if any(a <= b for a, b in itertools.pairwise(radii_km)) or not radii_km[-1] > 0:
+        raise ValueError("level_radii_km must fall, and be positive: from coarse to fine")
+    if target_radius_km:
+        raise ValueError("the last of level_radii_km is the radius of the targets: leave target_radius_km out")
 
 
 def from_published(tensors: dict[str, Tensor], capsule: int) -> dict[str, Tensor]:

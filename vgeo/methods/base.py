@@ -86,6 +86,23 @@ class Method(nn.Module, ABC):
         return 1.0
 
     @property
+    def level_radii_km(self) -> tuple[float, ...]:
+        """Radii of the levels at which places have keys, falling; () when `keys` are the only ones.
+
+        A level's keys tell of places up to about its radius off, so that a gallery of that spacing can be searched with
+        them. Those of the last level are `keys`. The queries are the same for all.
+        """
+        return ()
+
+    def level_keys(self, places: Places, level: int) -> Tensor:
+        """Embed gallery rows for one of the levels: [G, E], L2-normalised."""
+        raise IndexError(level)
+
+    def level_scale(self, level: int) -> float:
+        """What `scale` is for the keys of a level."""
+        raise IndexError(level)
+
+    @property
     def refines(self) -> bool:
         """True when `refined` answers once more, after the best places of `queries` are known."""
         return False

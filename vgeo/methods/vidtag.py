@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from vgeo.layers.contrastive import cross_entropy_sum, distances_km, match_targets
-from vgeo.layers.location_encoder import RELEASED_SIGMAS, LocationEncoder, take_released
+from vgeo.layers.location_encoder import RELEASED_SIGMAS, LocationEncoder, check_levels, take_released
 from vgeo.layers.ranks import gather_rows, own_rows
 from vgeo.layers.sequence import attended, in_windows, sinusoids
 from vgeo.methods._vidtag_refine import alignment_loss, as_clips, corrupt, draw_noise
@@ -67,6 +67,7 @@ class VidTagConfig:
     # Phase I: Eq. 1
     positives: Literal["identity", "equal"] = "equal"  # equal: frames at equal coordinates share the target; ours
     target_radius_km: float = 0.0  # targets spread over a Gaussian of this radius; 0 as published; ours
+    level_radii_km: tuple[float, ...] = ()  # of targets, one for each sum of first capsules, for --refine-km; ours
     symmetric: bool = False  # also match positions with frames; ours
     init_log_scale: float = math.log(1 / 0.07)  # log of the factor on cosines from scratch; GeoCLIP's code
     # GeoRefiner (3.4)
@@ -107,6 +108,8 @@ class VidTagConfig:
             raise ValueError("encoders must name one or more, and feature_dims the width of each")
         if not self.sigmas or min(self.sigmas) <= 0:
             raise ValueError("sigmas must be one or more positive numbers")
+        if self.level_radii_km:
+            check_levels(self.level_radii_km, self.sigmas, self.target_radius_km)
         check_least(self, 1, "feature_dims", "mlp_widths", "layers", "heads", "feedforward", "embed_dim", "fourier")
         check_least(self, 1, "location_width", "location_depth", "refiner_encoder_layers", "refiner_decoder_layers")
         check_least(self, 1, "epochs", "refine_epochs", "batch_clips", "clip_frames", "window")
@@ -212,6 +215,8 @@ class VidTag(Method):
             seed=config.frequency_seed,
         )
         self.logit_scale = nn.Parameter(torch.tensor(config.init_log_scale))
+        if config.level_radii_km:  # of the levels before the last
+            self.level_log_scales = nn.Parameter(torch.full((len(config.sigmas) - 1,), config.init_log_scale))
         self.geo_refiner = GeoRefiner(config) if config.geo_refiner else None
         self.register_buffer("refining", torch.tensor(False))
 
@@ -232,6 +237,21 @@ class VidTag(Method):
 
     def keys(self, places: Places) -> Tensor:
         return F.normalize(self.location(places.latlon_deg), dim=-1)
+
+    @property
+    def level_radii_km(self) -> tuple[float, ...]:
+        return tuple(self.config.level_radii_km)
+
+    def level_keys(self, places: Places, level: int) -> Tensor:
+        return F.normalize(self.location(places.latlon_deg, level + 1), dim=-1)
+
+    def level_scale(self, level: int) -> float:
+        return float(self._level_scales()[level].detach())
+
+    def _level_scales(self) -> list[Tensor]:
+        if not self.config.level_radii_km:
+            return [self._scale()]
+        return [*self.level_log_scales.exp().clamp(max=100), self._scale()]
 
     @property
     def refines(self) -> bool:
@@ -307,7 +327,9 @@ class VidTag(Method):
     def trainable(self, phase: str) -> list[nn.Parameter]:
         modules = (self.temp_geo, self.mlp, self.location) if phase == ALIGN else (self.geo_refiner,)
         parameters = [p for module in modules if module is not None for p in module.parameters()]
-        return [*parameters, self.logit_scale] if phase == ALIGN else parameters
+        if phase == REFINE:
+            return parameters
+        return [*parameters, self.logit_scale, *([self.level_log_scales] if self.config.level_radii_km else [])]
 
     def train(self, mode: bool = True) -> "VidTag":
         """Phase II trains GeoRefiner alone: what is frozen runs without dropout."""
@@ -324,21 +346,26 @@ class VidTag(Method):
         return self._align_loss(clips) if phase == ALIGN else self._refine_loss(clips, generator)
 
     def _align_loss(self, clips: Clips) -> dict[str, Tensor]:
-        """Eq. 1: each frame is to find its own position among those of all frames of the batch."""
+        """Eq. 1: each frame is to find its own position among those of all frames of the batch; mean over levels."""
         assert clips.latlon_deg is not None
         c = self.config
         latlon_N2, real_N = clips.latlon_deg.flatten(0, 1), clips.mask_BT.flatten()
         queries_NE = self._embed(self._joined(clips), clips.mask_BT).flatten(0, 1)
-        keys_NE = F.normalize(self.location(latlon_N2), dim=-1)
+        levels = self.location.partial_sums(latlon_N2) if c.level_radii_km else [self.location(latlon_N2)]
         latlon_M2, real_M = gather_rows(latlon_N2), gather_rows(real_N)
         own_N = own_rows(torch.arange(len(real_M), device=real_M.device))
-        target_NM = match_targets(latlon_N2, latlon_M2, own=own_N, positives=c.positives, radius_km=c.target_radius_km)
-        scale = self._scale()
-        total = cross_entropy_sum(scale * (queries_NE @ gather_rows(keys_NE).T), target_NM, real_N, real_M)
-        if c.symmetric:
-            back_NM = scale * (keys_NE @ gather_rows(queries_NE).T)
-            total = (total + cross_entropy_sum(back_NM, target_NM, real_N, real_M)) / 2
-        return {"total": total / real_M.sum().clamp(min=1)}
+        terms = []
+        for level_NE, scale, radius_km in zip(
+            levels, self._level_scales(), c.level_radii_km or (c.target_radius_km,), strict=True
+        ):
+            keys_NE = F.normalize(level_NE, dim=-1)
+            target_NM = match_targets(latlon_N2, latlon_M2, own=own_N, positives=c.positives, radius_km=radius_km)
+            term = cross_entropy_sum(scale * (queries_NE @ gather_rows(keys_NE).T), target_NM, real_N, real_M)
+            if c.symmetric:
+                back_NM = scale * (keys_NE @ gather_rows(queries_NE).T)
+                term = (term + cross_entropy_sum(back_NM, target_NM, real_N, real_M)) / 2
+            terms.append(term)
+        return {"total": torch.stack(terms).mean() / real_M.sum().clamp(min=1)}
 
     def _refine_loss(self, clips: Clips, generator: torch.Generator) -> dict[str, Tensor]:
         """Eqs. 2 to 5, between refined embeddings of corrupted tracks and embeddings of the true ones."""

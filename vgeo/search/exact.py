@@ -7,7 +7,7 @@ larger than memory; each chunk serves all queries before the next is read.
 Shapes: N queries, G gallery keys, E embedding width, K answers a query; n and c a chunk of queries and of keys.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -70,7 +70,16 @@ class Spread(NamedTuple):
     radius_km_N: Tensor  # radius around the answer that holds half of the probability, float64
 
 
-@torch.no_grad()
+class Share(NamedTuple):
+    """Places among which a part of each query's probability is shared out, by a softmax over their scores."""
+
+    keys_GE: Keys
+    latlon_deg: NDArray[np.float64]  # [G, 2]
+    scale: float
+    log_total_N: Tensor  # a place's probability is exp(scale * score - log_total), float64
+    left_G: NDArray[np.bool_] | None = None  # False where the place's probability is shared out elsewhere
+
+
 def probability_mass(
     queries_NE: Tensor,
     keys_GE: Keys,
@@ -82,29 +91,48 @@ def probability_mass(
     within_km: float = 1.0,
     chunk: int = 8192,
 ) -> Spread:
-    """Return the gallery-wide softmax mass near each answer, and the radius that holds half of it.
+    """Return the gallery-wide softmax mass near each answer, and the radius that holds half of it; see `spread_of`.
 
     latlon_deg: [G, 2] positions of the keys. answers: [N] row of each query's answer. log_total_N: from `top_k`.
+    """
+    share = Share(keys_GE, latlon_deg, scale, log_total_N)
+    return spread_of(queries_NE, [share], latlon_deg[answers.cpu().numpy()], within_km=within_km, chunk=chunk)
+
+
+@torch.no_grad()
+def spread_of(
+    queries_NE: Tensor,
+    shares: Sequence[Share],
+    answers_deg: NDArray[np.float64],
+    *,
+    within_km: float = 1.0,
+    chunk: int = 8192,
+) -> Spread:
+    """Return how much of the probability, over all shares, lies near each answer [N, 2], and the radius of half of it.
+
     Distances are great circles from float64 chords. The radius comes from a histogram of 16 bins an octave of squared
     chord: it is the upper edge of the bin, whose chord is at most 3.1 % too long (nearly so its arc, but for places
     near the antipode), and 0 where half of the mass lies within 0.5 m.
     """
     n_queries, device = len(queries_NE), queries_NE.device
-    points_G3 = unit_vectors(latlon_deg)
-    answers_N3 = torch.from_numpy(points_G3[answers.cpu().numpy()]).to(device)
+    answers_N3 = torch.from_numpy(unit_vectors(answers_deg)).to(device)
     near2 = (2 * np.sin(min(within_km / EARTH_RADIUS_KM, np.pi) / 2)) ** 2
     confidence = torch.zeros(n_queries, dtype=torch.float64, device=device)
     two = torch.full((), 2.0, dtype=torch.float64, device=device)
     histogram = torch.zeros(n_queries, _BINS, dtype=torch.float64, device=device)
-    for first, rows, scores_nc in _scored(queries_NE, keys_GE, chunk, 256):
-        n, width = scores_nc.shape
-        points_c3 = torch.from_numpy(points_G3[first : first + width]).to(device)
-        share_nc = scores_nc.mul_(scale).sub_(log_total_N[rows, None].float()).exp_()
-        chord2_nc = torch.addmm(two, answers_N3[rows], points_c3.T, alpha=-2)
-        row_bins = _BINS * torch.arange(n, device=device, dtype=torch.int32)[:, None]
-        bins_nc = _bin(chord2_nc.float()).add_(row_bins)
-        histogram[rows] += torch.bincount(bins_nc.ravel(), share_nc.ravel(), n * _BINS).reshape(n, _BINS)
-        confidence[rows] += share_nc.mul_(chord2_nc <= near2).sum(1)
+    for share in shares:
+        points_G3 = unit_vectors(share.latlon_deg)
+        for first, rows, scores_nc in _scored(queries_NE, share.keys_GE, chunk, 256):
+            n, width = scores_nc.shape
+            points_c3 = torch.from_numpy(points_G3[first : first + width]).to(device)
+            mass_nc = scores_nc.mul_(share.scale).sub_(share.log_total_N[rows, None].float()).exp_()
+            if share.left_G is not None:
+                mass_nc.mul_(torch.from_numpy(share.left_G[first : first + width]).to(device))
+            chord2_nc = torch.addmm(two, answers_N3[rows], points_c3.T, alpha=-2)
+            row_bins = _BINS * torch.arange(n, device=device, dtype=torch.int32)[:, None]
+            bins_nc = _bin(chord2_nc.float()).add_(row_bins)
+            histogram[rows] += torch.bincount(bins_nc.ravel(), mass_nc.ravel(), n * _BINS).reshape(n, _BINS)
+            confidence[rows] += mass_nc.mul_(chord2_nc <= near2).sum(1)
     cumulative = histogram.cumsum(1)
     half = (cumulative < cumulative[:, -1:] / 2).sum(1)
     radius = EARTH_RADIUS_KM * 2 * torch.asin((_upper_edge2(half).sqrt() / 2).clamp(max=1))
