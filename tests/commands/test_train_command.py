@@ -11,6 +11,7 @@ import worlds
 
 import vgeo
 from vgeo.cli import run
+from vgeo.formats.localizations import read_localizations
 
 SMALL = [
     "--set", "init=scratch", "--set", "sigmas=1,1024", "--set", "fourier=8", "--set", "location_width=16",
@@ -124,6 +125,9 @@ def test_towards_city_centres(folder: Path, capfd: pytest.CaptureFixture[str]) -
     said = capfd.readouterr().err
     assert "4 clips have no city in the gallery and are left out: Atlantis (4)" in said and "of 6 clips" in said
     assert "median error" in said
+    assert run(["localize", "known.h5", "--out", "t.geojson"]) == 0
+    votes = [said.votes for said in read_localizations("t.geojson")]
+    assert {vote.labels.city for vote in votes if vote} <= {"Lisbon", "Singapore"} and None not in votes
     assert run(["train", "known.h5", *SMALL, "--at", "city", "--gallery", "known.h5", "--overwrite"]) == 65
     assert run(["train", *SMALL, "--at", "city", "--overwrite"]) == 65
     assert "carry no label 'city'" in capfd.readouterr().err

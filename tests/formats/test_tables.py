@@ -136,6 +136,7 @@ def test_written_tables(tmp_path: Path) -> None:
         "radius_km": "1.0",
         "place": "'@Paris",
         "candidates": "[[-48.5, 2.0, 0.5], [-48.5, 2.0, 0.1]]",
+        **dict.fromkeys(("city", "state", "country", "continent", "place_votes"), ""),
     }
     assert second["place"] == 'A "b", c'
     assert read_tracks(tmp_path / "t.csv")[0].video_id == "=cmd|' /C calc'!A0"

@@ -1,5 +1,6 @@
 """The picture and the page: complete, legible to a parser, harmless, and asking no server for anything."""
 
+import dataclasses
 import json
 import re
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from PIL import Image
 
 from vgeo.errors import InputError
 from vgeo.geo import sphere
-from vgeo.records import Localization, Track
+from vgeo.records import Localization, PlaceLabels, PlaceVote, PlaceVotes, Track
 from vgeo.reports.joining import clusters, truth_at
 from vgeo.reports.map import write_map
 from vgeo.reports.plots import distance_text, nice_length, plot_tracks
@@ -63,6 +64,20 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self._in_script:
             self.scripts[-1] += data
+
+
+def test_the_page_tells_the_clips_city(tmp_path: Path) -> None:
+    said, _ = clip("a", 38.71, -9.14)
+    ranked = [("Lisbon", "Lisbon", "Portugal", 0.8), (NASTY, "", "Peru", 0.2)]
+    cities = tuple(
+        PlaceVote(labels=PlaceLabels(city=city, state=state, country=country), share=share, probability=share)
+        for city, state, country, share in ranked
+    )
+    voted = dataclasses.replace(said, votes=PlaceVotes(rule="majority", ranking=(cities, (), (), ())))
+    write_map(tmp_path / "map.html", [voted, said])
+    page = Page((tmp_path / "map.html").read_text(encoding="utf-8"))
+    clips = json.loads(page.scripts[0])["clips"]
+    assert [one["city"] for one in clips] == [f"Lisbon, Portugal (80% of frames); {NASTY}, Peru (20% of frames)", None]
 
 
 def test_page_is_self_contained_and_safe(tmp_path: Path) -> None:

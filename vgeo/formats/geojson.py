@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from vgeo.errors import FormatError
+from vgeo.formats import votes
 from vgeo.formats.antimeridian import cut, seams
 from vgeo.formats.fixes import Fixes, name_tracks, number, parse_time, refuse_twins, rounded_deg, short
 from vgeo.formats.streams import dump_json, parse_json
@@ -41,7 +42,7 @@ def read_geojson(text: str, where: str) -> list[Track]:
     clips: dict[str | int, _Clip] = {}
     loose: list[tuple[Any, dict[str, Any], str]] = []  # Points that say neither clip, time nor frame
     ignored = 0
-    for count, (geometry, properties) in enumerate(_features(text, where), start=1):
+    for count, (geometry, properties) in enumerate(features(text, where), start=1):
         here = f"{where}: feature {count}"
         kind = geometry.get("type")
         said = {name.lower(): value for name, value in properties.items()}
@@ -139,7 +140,7 @@ def _position(value: Any, here: str) -> tuple[float, float]:
     return number(value[1], here), number(value[0], here)
 
 
-def _features(text: str, where: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+def features(text: str, where: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Geometry and properties of every feature; features without a geometry are passed over."""
     for document in _documents(text, where):
         if not isinstance(document, dict) or not isinstance(document.get("type"), str):
@@ -209,6 +210,8 @@ def _features_of(said: Localization) -> Iterator[dict[str, Any]]:
         "source": said.source,
     }
     geometry, times = _line_geometry(track, spots)
+    if said.votes is not None:
+        properties[votes.COLUMN] = votes.to_json(said.votes)
     if times is not None:
         name = "relativeTimes" if track.start_utc is None else "coordTimes"
         properties |= {name: times, "coordinateProperties": {"times": times}}

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from vgeo.errors import FormatError
+from vgeo.formats import votes
 from vgeo.formats.streams import parse_json, read_text
 from vgeo.records import Localization, Track, parse_utc
 
@@ -19,15 +20,15 @@ def read_localizations(path: str | Path) -> list[Localization]:
     """Read a FeatureCollection of vgeo's own, `-` for stdin. Raises InputError, FormatError."""
     document = parse_json(read_text(path), path)
     clips: dict[str, list[tuple[list[float], dict[str, Any]]]] = {}
-    methods: dict[str, tuple[str, str]] = {}
+    clip_says: dict[str, dict[str, Any]] = {}
     try:
         for feature in document["features"]:
             said = feature["properties"]
             if said.get("kind") == "track":
-                methods[said["video_id"]] = (said.get("method", ""), said.get("source", ""))
+                clip_says[said["video_id"]] = said
             elif said.get("kind") == "frame":
                 clips.setdefault(said["video_id"], []).append((feature["geometry"]["coordinates"], said))
-        found = [_localization(name, frames, *methods.get(name, ("", ""))) for name, frames in clips.items()]
+        found = [_localization(name, frames, clip_says.get(name, {})) for name, frames in clips.items()]
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise FormatError(f"{path}: not a GeoJSON of 'vgeo localize' ({type(error).__name__}: {error})") from error
     if not found:
@@ -36,7 +37,7 @@ def read_localizations(path: str | Path) -> list[Localization]:
 
 
 def _localization(
-    name: str, frames: Sequence[tuple[list[float], dict[str, Any]]], method: str, source: str
+    name: str, frames: Sequence[tuple[list[float], dict[str, Any]]], clip_says: dict[str, Any]
 ) -> Localization:
     said = [properties for _, properties in frames]
     k = min(len(one["candidates"]) for one in said)
@@ -54,11 +55,12 @@ def _localization(
     )
     return Localization(
         track=track,
-        method=method,
+        method=clip_says.get("method", ""),
         confidence=np.array([one["confidence"] for one in said], np.float64),
         radius_km=np.array([one["radius_km"] for one in said], np.float64),
         candidates_deg=np.array([[[c["lat_deg"], c["lon_deg"]] for c in row] for row in candidates]).reshape(-1, k, 2),
         candidate_scores=np.array([[c["probability"] for c in row] for row in candidates]).reshape(-1, k),
         places=tuple(one.get("place", "") for one in said) if "place" in said[0] else (),
-        source=source,
+        source=clip_says.get("source", ""),
+        votes=votes.from_json(clip_says[votes.COLUMN], name) if votes.COLUMN in clip_says else None,
     )

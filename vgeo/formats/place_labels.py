@@ -98,15 +98,24 @@ def _of_table(text: str, where: str) -> list[LabelledClip]:
 
 
 def _row(cells: Mapping[str, str], here: str, decimal_comma: bool) -> LabelledClip:
-    names = {level: unguarded(str(pick(cells, columns) or "")).strip() for level, columns in _COLUMNS.items()}
     lat, lon = (_degrees(pick(cells, columns), here, decimal_comma) for columns in (LAT, LON))
     if (lat is None) != (lon is None):
         raise FormatError(f"{here}: only one of lat and lon is given")
     at = None if lat is None or lon is None else (lat, lon)
     if at is not None:
         check_latlon(np.array(at, np.float64), here)
-    video_id = unguarded(str(pick(cells, (*VIDEO, *PATH)) or ""))
-    return LabelledClip(video_id=video_id, labels=PlaceLabels(**names), latlon_deg=at)
+    return LabelledClip(video_id=video_of(cells), labels=labels_of(cells), latlon_deg=at)
+
+
+def labels_of(cells: Mapping[str, str]) -> PlaceLabels:
+    """The names in a table's row, by plain column names."""
+    names = {level: unguarded(str(pick(cells, columns) or "")).strip() for level, columns in _COLUMNS.items()}
+    return PlaceLabels(**names)
+
+
+def video_of(cells: Mapping[str, str]) -> str:
+    """The id, else the path, that a table's row is about; "" where it names none."""
+    return unguarded(str(pick(cells, (*VIDEO, *PATH)) or ""))
 
 
 def _degrees(cell: str | None, here: str, decimal_comma: bool) -> float | None:

@@ -9,12 +9,14 @@ import io
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import repeat
 from typing import Any
 
 from vgeo.errors import FormatError
+from vgeo.formats import votes
 from vgeo.formats.fixes import Fixes, frame_number, number, parse_time, rounded_deg, short, stem_of
 from vgeo.formats.streams import dump_json, parse_json
-from vgeo.records import Localization, Track, format_utc
+from vgeo.records import LEVELS, Localization, Track, format_utc
 
 log = logging.getLogger(__name__)
 
@@ -111,18 +113,32 @@ def pick(cells: Mapping[str, Any], names: Iterable[str]) -> Any:
 
 
 def write_csv(localizations: Iterable[Localization]) -> Iterator[str]:
-    """Yield a table piece by piece, one row a frame; `candidates` is JSON: [[lat, lon, probability], ...]."""
+    """Yield a table piece by piece, one row a frame; `candidates` is JSON: [[lat, lon, probability], ...].
+
+    Where a clip was voted on, its city and what that lies in are in every row, all votes (JSON) in its first one.
+    """
     yield ",".join(_COLUMNS) + "\r\n"
     for said in localizations:
         buffer = io.StringIO()
-        csv.writer(buffer).writerows(_rows(said))
+        rows = zip(_rows(said), _vote_cells(said), strict=False)
+        csv.writer(buffer).writerows([*row, *cells] for row, cells in rows)
         yield buffer.getvalue()
 
 
 _COLUMNS = (
     *("video_id", "frame", "time_s", "timestamp_utc", "lat_deg", "lon_deg", "confidence", "radius_km", "place"),
-    "candidates",
+    *("candidates", *LEVELS, votes.COLUMN),
 )
+
+
+def _vote_cells(said: Localization) -> Iterator[list[str]]:
+    """Cells for the first row, then for every other one."""
+    if said.votes is None:
+        yield from repeat([""] * (len(LEVELS) + 1))
+        return
+    names = [guarded(name) for name in said.votes.labels.from_level(0)]
+    yield [*names, dump_json(votes.to_json(said.votes)).rstrip()]
+    yield from repeat([*names, ""])
 
 
 def _rows(said: Localization) -> Iterator[list[Any]]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vgeo.errors import InputError
 from vgeo.formats.streams import write_output
 from vgeo.geo import sphere
-from vgeo.records import Localization, Track, format_utc
+from vgeo.records import Localization, PlaceVotes, Track, format_utc
 from vgeo.reports.joining import middle, truth_at
 
 Floats = NDArray[np.float64]
@@ -81,7 +81,17 @@ def _clip(said: Localization, truth_deg: Floats) -> dict[str, Any]:
         "candidates": [_positions(row, centre) for row in said.candidates_deg],
         "scores": np.round(said.candidate_scores, 4).tolist(),
         "place": list(said.places) or None,
+        "city": None if said.votes is None else _voted(said.votes),
     }
+
+
+def _voted(votes: PlaceVotes) -> str:
+    """The answer and two runners-up: Lisbon, Portugal (80% of frames); Singapore (20% of frames)."""
+    texts = []
+    for vote in votes.ranking[0]:
+        name = ", ".join(dict.fromkeys(name for name in vote.labels.from_level(0)[:3] if name))
+        texts.append(f"{name} ({vote.share:.0%} of frames)")
+    return "; ".join(texts[:3])
 
 
 def _positions(latlon_deg: Floats, centre_lon_deg: float | None = None) -> list[list[float]]:
