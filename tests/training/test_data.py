@@ -9,7 +9,8 @@ import torch
 import worlds
 
 from vgeo.device import Compute
-from vgeo.errors import FormatError, InputError
+from vgeo.errors import FormatError, InputError, UsageError
+from vgeo.formats.clip_list import ListedClip
 from vgeo.training.data import check_encoders, digest, positioned, split
 from vgeo.training.evaluate import whole_clips
 from vgeo.training.store import FeatureStore
@@ -150,3 +151,42 @@ def test_whole_clips_cover_each_frame_once(tmp_path: Path, monkeypatch: pytest.M
         assert (frames_BT < len(frames)).all()
         seen += frames_BT[mask_BT].tolist()
     assert sorted(seen) == list(range(len(frames)))
+
+
+def listed(*clips: str, file: Path | None = None) -> list[ListedClip]:
+    return [ListedClip(video_id=clip, file=file) for clip in clips]
+
+
+def test_a_list_chooses_what_is_trained_on_and_leaves_what_is_held_out(tmp_path: Path) -> None:
+    names = ["train", "val", "train", "train", "", "val"]
+    a = worlds.write_features(tmp_path / "a.h5", 6, labels=[{"split": name} for name in names])
+    b = worlds.write_features(tmp_path / "b.h5", {"clip00": 3, "b1": 2, "b2": 4}, seed=1)  # no label, other lengths
+    chosen = [*listed("clip00", "clip01", "clip03", file=a.path.resolve()), *listed("b2", file=b.path.resolve())]
+    found = split([a, b], [], None, 0, chosen)
+    assert found.train.video_ids == ("clip00", "clip03", "b2"), "held-out clips stay held out, b's clip00 is not listed"
+    assert found.val is not None
+    assert found.val.video_ids == ("clip01", "clip05")
+    rows = found.train.row_N
+    assert rows.tolist() == [*range(5), *range(18, 26), *range(len(a) + 5, len(a) + 9)]
+    assert np.array_equal(np.concatenate([a.latlon_deg, b.latlon_deg])[rows], found.train.latlon_deg)
+    alone = split([a, b], [], None, 0)
+    assert alone.train.video_ids == ("clip00", "clip02", "clip03"), (
+        "without a list, a file without the label is left out"
+    )
+    drawn, with_list = split([a, b], [], 0.3, 0), split([a, b], [], 0.3, 0, listed("clip02", "b1", "clip04", "clip03"))
+    assert drawn.val is not None and with_list.val is not None
+    assert with_list.val.video_ids == drawn.val.video_ids
+    assert set(with_list.train.video_ids) == {"clip02", "b1", "clip04", "clip03"} - set(drawn.val.video_ids)
+    assert split([a], [b], None, 0, listed("clip05")).train.video_ids == ("clip05",)
+
+
+def test_a_list_that_does_not_fit_says_so(tmp_path: Path) -> None:
+    a = worlds.write_features(tmp_path / "a.h5", 3, labels=[{"split": name} for name in ("train", "train", "val")])
+    with pytest.raises(UsageError, match=r"lists clips of .*other.h5, which is not among"):
+        split([a], [], None, 0, listed("clip00", file=tmp_path / "other.h5"))
+    with pytest.raises(FormatError, match="2 listed clips are not in the features, x first"):
+        split([a], [], None, 0, listed("clip00", "x", "y"))
+    with pytest.raises(FormatError, match="no listed clip is left"):
+        split([a], [], None, 0, listed("clip02"))
+    with pytest.raises(FormatError, match="no listed clip is left"):
+        split([a], [], 0, 0, [])

@@ -45,7 +45,11 @@ def read_clip_list(path: str | os.PathLike[str]) -> list[ListedClip]:
         header = [name.strip().lower() for name in next(rows, [])]
         if "video_id" not in header:
             raise FormatError(f"{path}: the first line names no column video_id; make a list with 'vgeo sample-clips'")
-        cells = [dict(zip(header, map(unguarded, row), strict=False)) for row in rows if row]
+        cells = []
+        for row in rows:
+            cells += [dict(zip(header, map(unguarded, row), strict=False))] if row else []
+            if row and not cells[-1].get("video_id"):
+                raise FormatError(f"{path}: line {rows.line_num} names no video_id")
     except csv.Error as error:
         raise FormatError(f"{path}: not a table ({error})") from error
     return [
