@@ -24,7 +24,7 @@ def match_targets(
     target among all candidates at the same coordinates. radius_km > 0: a Gaussian of that radius by true distance.
     """
     if radius_km:
-        return torch.softmax(-0.5 * (distances_km(latlon_N2, candidates_C2) / radius_km) ** 2, 1).float()
+        return torch.softmax(squared_chords_km2(latlon_N2, candidates_C2) * (-0.5 / radius_km**2), 1)
     if positives == "equal":
         equal_NC = (latlon_N2[:, None] == candidates_C2[None]).all(-1).float()
         return equal_NC / equal_NC.sum(1, keepdim=True)
@@ -43,12 +43,16 @@ def cross_entropy_sum(logits_NC: Tensor, target_NC: Tensor, real_N: Tensor, real
     return -((target_NC * log_share_NC).sum(1) * real_N).sum()
 
 
-def distances_km(a_N2: Tensor, b_C2: Tensor) -> Tensor:
-    """Chord distances, [N, C] float64: exact enough for neighbours, and falling off like the arc."""
+def squared_chords_km2(a_N2: Tensor, b_C2: Tensor) -> Tensor:
+    """Squared chord distances, [N, C] float32: exact enough for neighbours, and growing as the squared arc does there.
+
+    The difference is taken in float64 (neighbours a metre apart differ by 1e-14 of the radius squared), its result is
+    small enough for float32.
+    """
 
     def vectors(latlon: Tensor) -> Tensor:
         lat, lon = torch.deg2rad(latlon.double()).unbind(-1)
         return torch.stack([lat.cos() * lon.cos(), lat.cos() * lon.sin(), lat.sin()], -1)
 
-    dot = (vectors(a_N2) @ vectors(b_C2).T).clamp(-1, 1)
-    return EARTH_RADIUS_KM * torch.sqrt(2 - 2 * dot)
+    with torch.autocast(a_N2.device.type, enabled=False):
+        return (2 - 2 * (vectors(a_N2) @ vectors(b_C2).T)).clamp(min=0).float() * EARTH_RADIUS_KM**2

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from vgeo.layers.contrastive import cross_entropy_sum, distances_km, match_targets
+from vgeo.layers.contrastive import cross_entropy_sum, match_targets, squared_chords_km2
 from vgeo.layers.location_encoder import RELEASED_SIGMAS, LocationEncoder, check_levels, take_released
 from vgeo.layers.ranks import gather_rows, own_rows
 from vgeo.layers.sequence import attended, in_windows, sinusoids
@@ -380,7 +380,7 @@ class VidTag(Method):
         near_NM = None
         if c.negatives_beyond_km:
             latlon_N2 = clips.latlon_deg.flatten(0, 1)
-            near_NM = distances_km(latlon_N2, gather_rows(latlon_N2)) < c.negatives_beyond_km
+            near_NM = squared_chords_km2(latlon_N2, gather_rows(latlon_N2)) < c.negatives_beyond_km**2
         frame = alignment_loss(refined.flatten(0, 1), true.flatten(0, 1), mask_BT.flatten(), c.alpha, c.beta, near_NM)
         refined_BV, true_BV = (as_clips(x, mask_BT, c.video_level) for x in (refined, true))
         video = alignment_loss(refined_BV, true_BV, mask_BT.any(1), c.alpha, c.beta)
