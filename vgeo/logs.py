@@ -26,7 +26,11 @@ SILENT = Progress()
 
 
 def configure(verbosity: int) -> None:
-    """Send the package's log records to stderr: 0 shows information, 1 and more debugging, -1 warnings, -2 errors."""
+    """Send the package's log records to stderr: 0 shows information, 1 and more debugging, -1 warnings, -2 errors.
+
+    Of several processes that torchrun started, all but the first show errors only.
+    """
+    verbosity = -2 if _follows() else verbosity
     level = {1: logging.DEBUG, 0: logging.INFO, -1: logging.WARNING}.get(max(-2, min(verbosity, 1)), logging.ERROR)
     handler = _StderrHandler()
     handler.setFormatter(_LevelFormatter())
@@ -63,7 +67,12 @@ class _LevelFormatter(logging.Formatter):
 
 def wants_bar() -> bool:
     """True where a moving bar helps: stderr is a terminal that can redraw a line."""
-    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("CI")
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("CI") and not _follows()
+
+
+def _follows() -> bool:
+    """Whether torchrun started this process, and not as the first: that one says it all."""
+    return os.environ.get("RANK", "0") != "0" and "WORLD_SIZE" in os.environ
 
 
 @contextmanager

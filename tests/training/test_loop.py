@@ -14,7 +14,7 @@ from vgeo.formats.gallery import Gallery
 from vgeo.geo.sphere import distance_km
 from vgeo.training.curve import Curve
 from vgeo.training.data import positioned
-from vgeo.training.evaluate import validate
+from vgeo.training.evaluate import gallery_keys, validate
 from vgeo.training.loop import Loop, Options, Position
 from vgeo.training.store import FeatureStore
 
@@ -201,7 +201,7 @@ def test_validation_equals_a_search_by_hand(features: FeatureFile) -> None:
         pass
     rng = np.random.default_rng(0)
     gallery = Gallery(latlon_deg=np.array([52.0, 0.0]) + rng.uniform(-0.06, 0.06, (3000, 2)))
-    found = validate(loop.method, loop.store, gallery, CPU.device)
+    found = validate(loop.method, loop.store, gallery, gallery_keys(loop.method, gallery, CPU.device))
     assert loop.method.training
     # By hand: the point of the gallery nearest to the regressed position, in the plane the model works in.
     with torch.no_grad():

@@ -12,6 +12,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from vgeo.encoders.base import EncoderSpec
 from vgeo.formats.features import FeatureFile, FeatureWriter
+from vgeo.layers.ranks import own_rows, total, world_size
 from vgeo.methods.base import Clips, Method, Places, Recipe
 
 
@@ -95,9 +96,11 @@ class Tiny(Method):
         assert clips.latlon_deg is not None
         target = _scaled(clips.latlon_deg)
         if self.config.noise:
-            target = target + self.config.noise * torch.randn(target.shape, generator=generator)
-        error = ((self.points(clips).float() - target) ** 2).sum(-1)[clips.mask_BT].mean()
-        return {"total": error, "half": error / 2}
+            joined = (world_size() * len(target), *target.shape[1:])
+            target = target + self.config.noise * own_rows(torch.randn(joined, generator=generator))
+        error_BT = ((self.points(clips).float() - target) ** 2).sum(-1)
+        mean = (error_BT * clips.mask_BT).sum() / total(clips.mask_BT.sum())
+        return {"total": mean, "half": mean / 2}
 
 
 def _scaled(latlon_deg: Tensor) -> Tensor:

@@ -13,10 +13,21 @@ EXAMPLE = "vgeo train features.h5 --method geoclip --epochs 100 --out models/geo
 TRAINING = "Training"
 
 Method = Annotated[
-    str,
-    typer.Option("--method", "-m", autocompletion=options.complete_methods, help="What to train; see 'vgeo methods'.",
+    str | None,
+    typer.Option("--method", "-m", autocompletion=options.complete_methods, rich_help_panel=options.MODEL,
+                 help="What to train, see 'vgeo methods'; else that of --from, else geoclip."),
+]  # fmt: skip
+Start = Annotated[
+    Path | None,
+    typer.Option("--from", help="Model folder whose weights and settings to start with.",
                  rich_help_panel=options.MODEL),
 ]  # fmt: skip
+Phase = Annotated[
+    str | None, typer.Option("--phase", help="The only phase to train; else all in order.", rich_help_panel=TRAINING)
+]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="Compile the loss with torch.compile.", rich_help_panel=TRAINING)
+]
 Gallery = Annotated[
     Path | None,
     typer.Option("--gallery", "-g", help="Places to validate on; else gallery.h5, else the training positions.",
@@ -88,7 +99,8 @@ def train(
     features: Annotated[
         list[Path] | None, typer.Argument(help="Feature files with positions; else features.h5.")
     ] = None,
-    method: Method = "geoclip",
+    method: Method = None,
+    start: Start = None,
     settings: options.Settings = None,
     config: options.Config = None,
     weights: Weights = None,
@@ -100,10 +112,12 @@ def train(
     out: Out = None,
     resume: Resume = False,
     overwrite: options.Overwrite = False,
+    phase: Phase = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     accumulate: Accumulate = 1,
     eval_every: EvalEvery = None,
+    compiled: Compile = False,
     seed: options.Seed = 0,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
@@ -117,7 +131,8 @@ def train(
     from vgeo import logs, methods
     from vgeo.errors import UsageError
 
-    methods.get(method)  # a wrong name is answered before anything heavy is imported
+    if method:
+        methods.get(method)  # a wrong name is answered before anything heavy is imported
     if resume and overwrite:
         raise UsageError("--resume goes on and --overwrite starts anew: give one of them")
     from vgeo.device import choose
@@ -130,6 +145,7 @@ def train(
             features or [DEFAULT_FEATURES],
             method,
             out,
+            start=start,
             gallery=gallery,
             val=val or (),
             val_fraction=val_fraction,
@@ -137,8 +153,10 @@ def train(
             at=at.value,
             settings=settings or (),
             config=config,
-            weights={method: weights} if weights else None,
-            options=Options(epochs=epochs, batch_size=batch_size, accumulate=accumulate, seed=seed),
+            weights={method or "geoclip": weights} if weights else None,
+            options=Options(
+                epochs=epochs, batch_size=batch_size, accumulate=accumulate, seed=seed, phase=phase, compile=compiled
+            ),
             eval_every=eval_every,
             resume=resume,
             overwrite=overwrite,

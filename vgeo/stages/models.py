@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,7 +127,7 @@ def _from_folder(folder: Path, settings: Sequence[str]) -> Model:
         given = to_dict(resolve(cls.Config, None, settings))
         config = from_dict(cls.Config, to_dict(config) | {key: given[key] for key in keys}, "--set")
     method = cls(config)
-    _load_strictly(method, files)
+    load_strictly(method, files)
     digest = model_hash(files.method, to_dict(config), files.state) if settings else files.hash
     return Model(
         name=files.method,
@@ -139,9 +139,13 @@ def _from_folder(folder: Path, settings: Sequence[str]) -> Model:
     )
 
 
-def _load_strictly(method: Method, files: ModelFiles) -> None:
-    own = {name: tuple(tensor.shape) for name, tensor in method.state_dict().items()}
-    stored = {name: tuple(tensor.shape) for name, tensor in files.state.items()}
+def load_strictly(method: Method, files: ModelFiles, drawn: Collection[str] = ()) -> None:
+    """Load a model's tensors; those of `drawn` stay as they are, whatever the model holds under these names.
+
+    Raises FormatError that names the first tensor of another shape.
+    """
+    own = {name: tuple(tensor.shape) for name, tensor in method.state_dict().items() if name not in drawn}
+    stored = {name: tuple(tensor.shape) for name, tensor in files.state.items() if name not in drawn}
     for name in sorted(own.keys() | stored.keys()):
         if own.get(name) != stored.get(name):
             raise FormatError(
@@ -149,4 +153,4 @@ def _load_strictly(method: Method, files: ModelFiles) -> None:
                 f"{own.get(name, 'none')}; --set must not change a trained model's architecture"
             )
     with torch.no_grad():
-        method.load_state_dict(files.state, strict=True)
+        method.load_state_dict({name: files.state[name] for name in own}, strict=not drawn)

@@ -1,37 +1,42 @@
 """Train a method on feature files, and keep the best model, the last one and all that a resumed run needs."""
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
+from torch import Tensor
 
 from vgeo import methods
 from vgeo.device import Compute, announce, choose, seed_everything
 from vgeo.encoders.base import EncoderSpec
-from vgeo.errors import InputError, SettingError, UsageError
-from vgeo.formats.checkpoints import save_model
+from vgeo.errors import SettingError, UsageError
+from vgeo.formats.checkpoints import ModelFiles, save_model
 from vgeo.formats.clip_list import read_clip_list
 from vgeo.formats.features import FeatureFile
-from vgeo.formats.gallery import Gallery, read_gallery
+from vgeo.formats.gallery import Gallery
+from vgeo.layers.ranks import rank, world_size
 from vgeo.logs import SILENT, Progress
 from vgeo.methods.base import Method
-from vgeo.methods.settings import format_value, from_dict, given, to_dict
-from vgeo.stages.models import load_released
+from vgeo.methods.settings import format_value, given, to_dict
+from vgeo.stages.train_inputs import check_widths, city_gallery, fitting_settings, training_gallery
+from vgeo.stages.train_start import check_features, check_phase, load_start, read_start
+from vgeo.training.cautions import cautions, check_compiler
 from vgeo.training.centres import At, at_centres
 from vgeo.training.data import Split, check_encoders, digest, split
-from vgeo.training.evaluate import Validation, validate
+from vgeo.training.distributed import agreed, check_same, joined
+from vgeo.training.evaluate import Validation, gallery_keys, validate
 from vgeo.training.folder import RunFolder, check_folder, locked
 from vgeo.training.loop import Loop, Options
-from vgeo.training.run import Run, format_km
+from vgeo.training.run import Run, Validate, format_km
 from vgeo.training.store import FeatureStore
 
 log = logging.getLogger(__name__)
 
-DEFAULT_FEATURES, DEFAULT_GALLERY = Path("features.h5"), Path("gallery.h5")
+DEFAULT_FEATURES = Path("features.h5")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,9 +51,10 @@ class TrainResult:
 
 def train(
     features: Sequence[Path] = (DEFAULT_FEATURES,),
-    method: str = "geoclip",
+    method: str | None = None,
     out: Path | None = None,
     *,
+    start: Path | None = None,
     gallery: Path | None = None,
     val: Sequence[Path] = (),
     val_fraction: float | None = None,
@@ -64,9 +70,10 @@ def train(
     compute: Compute | None = None,
     progress: Progress = SILENT,
 ) -> TrainResult:
-    """Train and return where the model is.
+    """Train and return where the model is. Under torchrun every process calls it alike, and all return the same.
 
-    out: a folder, models/<method> when None. gallery: places to validate on, and to be localized on later; gallery.h5
+    method: geoclip when None, or that of `start`. out: a folder, models/<method> when None. start: a model folder whose
+    weights and settings a run starts with. gallery: places to validate on, and to be localized on later; gallery.h5
     when None and there, else the training positions. val: held-out feature files; else the label column "split", else
     `val_fraction` of the clips (0: none). clips: a list of those to train on, see clip_list.py; what is held out is not
     touched by it. at: "own" positions, or those of clips' cities, see centres.py. settings, config: of the method, see
@@ -74,44 +81,49 @@ def train(
     in `out` as if never stopped.
     Raises UsageError, SettingError, InputError, FormatError, OutputError, BusyError, DiskError.
     """
-    cls = _trainable(method)
-    if val and val_fraction is not None:
-        raise UsageError("--val names what is held out, --val-fraction draws it: give one of them")
-    folder = _target(out or Path("models") / method)
-    check_folder(folder, overwrite, resume)
-    files, val_files = ([FeatureFile.open(path) for path in paths] for paths in (features, val))
-    listed = None if clips is None else read_clip_list(clips)
-    if at != "own":
-        cities = _cities(gallery)
-        files, val_files = (at_centres(some, cities, at) for some in (files, val_files))
-    chosen = _settings(cls, given(cls.Config, config, settings), files[0])
-    compute = compute or choose()
-    if compute.device.type == "mps":
-        raise SettingError("training computes distances in float64, which mps does not have; use --device cpu")
-    seed_everything(options.seed)
-    model = cls(chosen)
-    check_encoders([*files, *val_files], model.encoders, method)
-    if not resume:
-        load_released(model, method, weights)
-    model.to(compute.device)
-    encoders = {name: files[0].encoders[name] for name in model.encoders}
-    parts = split(files, val_files, val_fraction, options.seed, listed)
-    places = _gallery(gallery, parts, cls.gallery_kind)
-    store = FeatureStore(files, parts.train, model.encoders, compute)
-    _try(model, store, encoders, method)
-    with locked(folder):
-        run = Run(
-            loop=Loop(model, store, options, compute, progress),
-            folder=RunFolder(folder, _saver(method, to_dict(chosen), encoders), places),
-            validate=_validator(model, parts, places, compute),
-            settings=_identity(method, chosen, encoders, options, compute, parts, places),
-            eval_every=eval_every,
-        )
-        if resume:
-            run.resume()
-        _announce(method, model, chosen, parts, places, compute)
-        run.train()
-    return _result(run, folder)
+    with joined(compute or choose()) as here:
+        source = None if start is None else read_start(start, method)
+        name = source.method if source else method or "geoclip"
+        cls = _trainable(name)
+        if val and val_fraction is not None:
+            raise UsageError("--val names what is held out, --val-fraction draws it: give one of them")
+        folder = _target(out or Path("models") / name)
+        check_folder(folder, overwrite, resume)
+        files, val_files = ([FeatureFile.open(path) for path in paths] for paths in (features, val))
+        listed = None if clips is None else read_clip_list(clips)
+        if at != "own":
+            cities = city_gallery(gallery)
+            files, val_files = (at_centres(some, cities, at) for some in (files, val_files))
+        values = (source.config if source else {}) | given(cls.Config, config, settings)
+        _check_able(here, options)
+        seed_everything(options.seed)
+        model = cls(fitting_settings(cls, values, files[0]))
+        check_encoders([*files, *val_files], model.encoders, name)
+        encoders = {encoder: files[0].encoders[encoder] for encoder in model.encoders}
+        check_phase(model, name, options.phase, source)
+        if source:
+            check_features(source, encoders)
+        if not resume:
+            load_start(model, name, source, weights)
+        parts = split(files, val_files, val_fraction, options.seed, listed)
+        places = training_gallery(gallery, parts, cls.gallery_kind)
+        model.to(here.device)
+        store = FeatureStore(files, parts.train, model.encoders, here)
+        check_widths(model, store, encoders, name)
+        with nullcontext() if rank() else locked(folder):
+            run = Run(
+                loop=Loop(model, store, options, here, SILENT if rank() else progress),
+                folder=RunFolder(folder, _saver(name, to_dict(model.config), encoders), places),
+                validate=None if rank() else _validator(model, parts, places, here),
+                settings=_identity(name, model.config, encoders, options, here, parts, places, source),
+                eval_every=eval_every,
+            )
+            if resume:
+                run.resume()
+            check_same(run.settings, here.device)
+            _announce(name, model, options, parts, places, here)
+            run.train()
+            return _result(run, folder, here)
 
 
 def _trainable(method: str) -> type[Method]:
@@ -126,39 +138,12 @@ def _target(folder: Path) -> Path:
     return folder.resolve() if folder.is_symlink() or not folder.name else folder
 
 
-def _settings(cls: type[Method], values: dict[str, Any], file: FeatureFile) -> Any:
-    """Settings as given; a method reads the encoders there are, at their widths, unless told otherwise.
-
-    Where the file has some of its default encoders, it needs all of them: others would be another experiment.
-    """
-    names = {field.name for field in fields(cls.Config)}
-    if {"encoder", "feature_dim"} <= names:
-        default = values.get("encoder", cls.Config().encoder)
-        if "encoder" not in values and default not in file.encoders and len(file.encoders) == 1:
-            values["encoder"] = next(iter(file.encoders))
-        if "feature_dim" not in values and values.get("encoder", default) in file.encoders:
-            values["feature_dim"] = file.encoders[values.get("encoder", default)].dim
-    if {"encoders", "feature_dims"} <= names:
-        chosen = values.get("encoders", cls.Config().encoders)
-        if "encoders" not in values and not set(chosen) & set(file.encoders):
-            values["encoders"] = chosen = tuple(file.encoders)
-            log.info("features of %s, which %s holds", ", ".join(chosen), file.path)
-        if "feature_dims" not in values and set(chosen) <= set(file.encoders):
-            values["feature_dims"] = tuple(file.encoders[name].dim for name in chosen)
-    return from_dict(cls.Config, values)
-
-
-def _try(model: Method, store: FeatureStore, encoders: dict[str, EncoderSpec], method: str) -> None:
-    """Raise SettingError when the method cannot take the features: their widths are not those it is set to."""
-    one = torch.zeros(1, 1, dtype=torch.int64)
-    try:
-        with torch.no_grad():
-            model.queries(store.batch(one, one == 0))
-    except RuntimeError as error:
-        widths = ", ".join(f"{name} {spec.dim} wide" for name, spec in encoders.items())
-        raise SettingError(
-            f"{method} is not set to take features of {widths} ({str(error).splitlines()[0]}); change --set"
-        ) from error
+def _check_able(compute: Compute, options: Options) -> None:
+    """Raise SettingError where the device cannot do what is asked."""
+    if compute.device.type == "mps":
+        raise SettingError("training computes distances in float64, which mps does not have; use --device cpu")
+    if options.compile:
+        check_compiler()
 
 
 def _identity(
@@ -169,11 +154,14 @@ def _identity(
     compute: Compute,
     parts: Split,
     places: Gallery,
+    source: ModelFiles | None,
 ) -> dict[str, Any]:
     """What must be the same for a resumed run to go on as if it had never stopped."""
     return {
         "method": method,
         "settings": to_dict(config),
+        "starts from": source and source.hash,
+        "phase": options.phase,
         "encoders": {
             name: {"weights": s.weights_hash, "preprocessing": s.preprocessing} for name, s in encoders.items()
         },
@@ -181,20 +169,26 @@ def _identity(
         "accumulate": options.accumulate,
         "seed": options.seed,
         "precision": "bf16" if compute.mixed else "fp32",
+        "compiled": options.compile,
+        "processes": world_size(),  # rounding and dropout differ
         "training data": digest(parts.train),
         "held-out data": parts.val and digest(parts.val),
         "gallery": places.digest,
     }
 
 
-def _announce(method: str, model: Method, config: Any, parts: Split, places: Gallery, compute: Compute) -> None:
-    """Say what is about to be trained, on what, with which settings."""
+def _announce(name: str, model: Method, options: Options, parts: Split, places: Gallery, compute: Compute) -> None:
+    """Say what is about to be trained, on what, with which settings, and what of it is odd."""
     announce(compute)
-    weights = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    if world_size() > 1:
+        log.info("%d processes share each batch", world_size())
+    phases = [phase for phase in model.phases if options.phase in (None, phase)]
+    weights = {id(p): p.numel() for phase in phases for p in model.trainable(phase)}
+    config = model.config
     changed = {k: v for k, v in to_dict(config).items() if v != to_dict(type(config)()).get(k)}
-    said = " ".join(f"{name}={format_value(value)}" for name, value in changed.items()) or "as published"
-    log.info("%s, %.2f M weights to train; settings: %s", method, weights / 1e6, said)
-    log.debug("all settings: %s", " ".join(f"{name}={format_value(v)}" for name, v in to_dict(config).items()))
+    said = " ".join(f"{key}={format_value(value)}" for key, value in changed.items()) or "as published"
+    log.info("%s, %.2f M weights to train; settings: %s", name, sum(weights.values()) / 1e6, said)
+    log.debug("all settings: %s", " ".join(f"{key}={format_value(v)}" for key, v in to_dict(config).items()))
     held = (
         f"{len(parts.val)} frames of {len(parts.val.video_ids)} held out ({parts.how})"
         if parts.val
@@ -207,43 +201,26 @@ def _announce(method: str, model: Method, config: Any, parts: Split, places: Gal
         held,
         len(places),
     )
+    for caution in cautions(model, phases, options, parts.train):
+        log.warning(caution)
 
 
-def _result(run: Run, folder: Path) -> TrainResult:
-    assert run.kept is not None
-    best = run.kept.best
-    median = best.validation["median_error_km"] if best.validation else None
-    error = f", median error {format_km(median)}" if median is not None else ""
-    log.info("%s: best model of epoch %d%s; the last one is in last/", folder, best.epoch, error)
-    return TrainResult(folder=folder, epochs=len(run.kept.metrics), best_epoch=best.epoch, median_error_km=median)
-
-
-def _gallery(path: Path | None, parts: Split, kind: str) -> Gallery:
-    """The given gallery, the one that lies here, or the training positions as points."""
-    if path is None and DEFAULT_GALLERY.exists():
-        path = DEFAULT_GALLERY
-        log.info("gallery %s", path)
-    if path is not None:
-        found = read_gallery(path)
-        if not len(found):
-            raise InputError(f"{path}: holds no places; make a gallery with 'vgeo build-gallery'")
-        return Gallery(
-            latlon_deg=found.latlon_deg,
-            labels=found.labels,
-            features=found.features if kind == "features" else {},
-            encoders=found.encoders if kind == "features" else {},
-            attributes=found.attributes,
-        )
-    points = np.unique(parts.train.latlon_deg, axis=0)
-    log.info("no gallery.h5 here: the %d training positions serve as the gallery", len(points))
-    return Gallery(latlon_deg=points, attributes={"kind": "points", "from": "training positions"})
-
-
-def _cities(path: Path | None) -> Gallery:
-    """The gallery that clips are put into."""
-    if path is None and not DEFAULT_GALLERY.exists():
-        raise InputError("--at takes positions from a gallery of cities; make one with 'vgeo build-gallery cities'")
-    return read_gallery(path or DEFAULT_GALLERY)
+def _result(run: Run, folder: Path, compute: Compute) -> TrainResult:
+    """What came of it; the first process knows, and the others wait for it."""
+    epochs, best_epoch, median = 0.0, 0.0, math.nan
+    if run.kept is not None:
+        best = run.kept.best
+        epochs, best_epoch = len(run.kept.metrics), best.epoch
+        median = best.validation["median_error_km"] if best.validation else math.nan
+        error = "" if math.isnan(median) else f", median error {format_km(median)}"
+        log.info("%s: best model of epoch %d%s; the last one is in last/", folder, best_epoch, error)
+    epochs, best_epoch, median = agreed([epochs, best_epoch, median], compute.device)
+    return TrainResult(
+        folder=folder,
+        epochs=int(epochs),
+        best_epoch=int(best_epoch),
+        median_error_km=None if math.isnan(median) else median,
+    )
 
 
 def _saver(method: str, config: dict[str, Any], encoders: dict[str, EncoderSpec]) -> Any:
@@ -253,12 +230,19 @@ def _saver(method: str, config: dict[str, Any], encoders: dict[str, EncoderSpec]
     return save
 
 
-def _validator(model: Method, parts: Split, places: Gallery, compute: Compute) -> Any:
+def _validator(model: Method, parts: Split, places: Gallery, compute: Compute) -> Validate | None:
+    """What measures the held-out frames; None when there are none. Keys that a phase does not move are kept."""
     if parts.val is None:
         return None
     store = FeatureStore(parts.val_files, parts.val, model.encoders, compute)
+    kept: dict[str, Tensor] = {}  # of the phase that is being trained
 
-    def measure() -> Validation:
-        return validate(model, store, places, compute.device)
+    def measure(phase: str) -> Validation:
+        if phase not in kept:
+            kept.clear()
+        keys_GE = kept[phase] if phase in kept else gallery_keys(model, places, compute.device)
+        if not model.moves_keys(phase):
+            kept[phase] = keys_GE
+        return validate(model, store, places, keys_GE)
 
     return measure

@@ -4,6 +4,7 @@ Shapes: G gallery entries, E embedding width, N frames, B clips and T frames of 
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,26 +34,38 @@ class Validation:
     frames: int
 
 
-def validate(method: Method, store: FeatureStore, gallery: Gallery, device: torch.device) -> Validation:
-    """Embed the gallery and all held-out clips (whole, as at inference) and measure the errors of the best places.
+def gallery_keys(method: Method, gallery: Gallery, device: torch.device) -> Tensor:
+    """Embed the gallery: [G, E] float32 on the device."""
+    with _measuring(method):
+        return torch.cat(list(embed_rows(method, gallery, device, _KEY_ROWS)))
+
+
+def validate(method: Method, store: FeatureStore, gallery: Gallery, keys_GE: Tensor) -> Validation:
+    """Embed all held-out clips (whole, as at inference) and measure the errors of the gallery's best places.
 
     In float32 whatever the training runs in, as `localize` does: its answers are the ones that are measured.
     """
+    with _measuring(method):
+        best_N = np.empty(len(store.frames), np.int64)
+        for frames_BT, mask_BT in whole_clips(store.frames):
+            clips = store.batch(frames_BT, mask_BT)
+            queries_nE = clips.frames(final_queries(method, clips, keys_GE, gallery.latlon_deg))
+            best_N[frames_BT[mask_BT].numpy()] = top_k(queries_nE, keys_GE, 1).index_NK[:, 0].cpu().numpy()
+    errors_km = distance_km(gallery.latlon_deg[best_N], store.frames.latlon_deg)
+    within = {f"{radius:g}": float((errors_km <= radius).mean()) for radius in WITHIN_KM}
+    return Validation(float(np.median(errors_km)), within, len(errors_km))
+
+
+@contextmanager
+def _measuring(method: Method) -> Iterator[None]:
+    """Put the method to use, without gradients, and back to training if it was."""
     was_training = method.training
     method.eval()
     try:
         with torch.inference_mode():
-            keys_GE = torch.cat(list(embed_rows(method, gallery, device, _KEY_ROWS)))
-            best_N = np.empty(len(store.frames), np.int64)
-            for frames_BT, mask_BT in whole_clips(store.frames):
-                clips = store.batch(frames_BT, mask_BT)
-                queries_nE = clips.frames(final_queries(method, clips, keys_GE, gallery.latlon_deg))
-                best_N[frames_BT[mask_BT].numpy()] = top_k(queries_nE, keys_GE, 1).index_NK[:, 0].cpu().numpy()
+            yield
     finally:
         method.train(was_training)
-    errors_km = distance_km(gallery.latlon_deg[best_N], store.frames.latlon_deg)
-    within = {f"{radius:g}": float((errors_km <= radius).mean()) for radius in WITHIN_KM}
-    return Validation(float(np.median(errors_km)), within, len(errors_km))
 
 
 def whole_clips(frames: Frames) -> Iterator[tuple[Tensor, Tensor]]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from vgeo.errors import SettingError
 from vgeo.formats.checkpoints import WEIGHTS, load_safetensors
+from vgeo.layers.ranks import rank
 from vgeo.methods.settings import differences
 from vgeo.training.evaluate import Validation
 from vgeo.training.folder import RunFolder
@@ -21,6 +22,8 @@ from vgeo.training.loop import EpochResult, Loop, Position
 from vgeo.training.state import State, Weights, copy_weights, restore_optimizer, snapshot
 
 log = logging.getLogger(__name__)
+
+Validate = Callable[[str], Validation]  # by the phase that is being trained
 
 _WRITE_EVERY_S = 10.0  # epochs that follow each other faster are written together: a kill loses at most so much
 
@@ -50,7 +53,7 @@ class Run:
 
     loop: Loop
     folder: RunFolder
-    validate: Callable[[], Validation] | None  # None: nothing is held out
+    validate: Validate | None  # None: nothing is held out
     settings: dict[str, Any]  # what must be the same when the run is resumed
     eval_every: int | None = None  # epochs; None: about twenty times a phase
     kept: Kept | None = None
@@ -75,14 +78,18 @@ class Run:
 
     def train(self) -> None:
         """Train to the end, keeping every finished epoch: now and then, and when interrupted or failing."""
+        state = self.kept.state if self.kept else None
+        restore = None if state is None else lambda optimizer: restore_optimizer(optimizer, state)
+        if rank():  # the first process measures, keeps and tells
+            for _ in self.loop.run(restore):
+                pass
+            return
         steps = self.loop.total_steps()
         if self.kept and not steps:
             log.info("all %d epochs were trained already; more with --epochs", len(self.kept.metrics))
         self.loop.progress.start("training", steps, "steps")
         self._began = time.monotonic()
         self._write_at = self._began + _WRITE_EVERY_S
-        state = self.kept.state if self.kept else None
-        restore = None if state is None else lambda optimizer: restore_optimizer(optimizer, state)
         try:
             for result in self.loop.run(restore):
                 self._finish(result, steps)
@@ -97,7 +104,7 @@ class Run:
         """Measure, log and keep a finished epoch."""
         every = self.eval_every or max(1, self.loop.epochs() // 20)
         due = result.last_of_phase or result.epoch % every == 0
-        validation = asdict(self.validate()) if due and self.validate else None
+        validation = asdict(self.validate(result.phase)) if due and self.validate else None
         position, before = self.loop.position, self.kept
         improved = before is None or _improves(before.best, position.phase, validation)
         if before is None or improved:

@@ -26,7 +26,7 @@ _MODEL, _OPTIMIZER = "model.", "optimizer."
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """A snapshot on the CPU at the end of an epoch."""
+    """A snapshot at the end of an epoch. It stays on the device: all are taken, few are written."""
 
     model: Weights
     optimizer: dict[str, Tensor]  # "<parameter number>.<exp_avg, exp_avg_sq or step>"
@@ -34,9 +34,9 @@ class State:
 
 
 def snapshot(method: Method, optimizer: torch.optim.Adam, facts: dict[str, Any]) -> State:
-    """Copy weights and optimiser to the CPU."""
+    """Copy weights and optimiser."""
     moments = {
-        f"{number}.{key}": _cpu(value)
+        f"{number}.{key}": _copy(value)
         for number, entries in optimizer.state_dict()["state"].items()
         for key, value in entries.items()
     }
@@ -44,8 +44,8 @@ def snapshot(method: Method, optimizer: torch.optim.Adam, facts: dict[str, Any])
 
 
 def copy_weights(method: Method) -> Weights:
-    """Copy the weights to the CPU."""
-    return {name: _cpu(value) for name, value in method.state_dict().items()}
+    """Copy the weights."""
+    return {name: _copy(value) for name, value in method.state_dict().items()}
 
 
 def restore_optimizer(optimizer: torch.optim.Adam, state: State) -> None:
@@ -62,7 +62,8 @@ def write_state(path: Path, state: State) -> None:
     tensors = {_MODEL + name: value for name, value in state.model.items()}
     tensors |= {_OPTIMIZER + name: value for name, value in state.optimizer.items()}
     with atomic_write(path) as file:
-        file.write(save(tensors, {"vgeo": json.dumps(state.facts, allow_nan=False)}))
+        on_cpu = {name: value.cpu() for name, value in tensors.items()}
+        file.write(save(on_cpu, {"vgeo": json.dumps(state.facts, allow_nan=False)}))
 
 
 def read_state(path: Path) -> State:
@@ -82,5 +83,5 @@ def read_state(path: Path) -> State:
     return State(model, optimizer, facts)
 
 
-def _cpu(value: Tensor) -> Tensor:
-    return value.detach().to("cpu", copy=True).contiguous()
+def _copy(value: Tensor) -> Tensor:
+    return value.detach().clone(memory_format=torch.contiguous_format)

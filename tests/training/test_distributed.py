@@ -1,0 +1,240 @@
+"""Several processes: their gradients and weights are those of one on the joined batch, and they end together."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+import worlds
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from worlds import Tiny, TinyConfig
+
+from vgeo.device import Compute
+from vgeo.errors import SettingError
+from vgeo.formats.features import FeatureFile
+from vgeo.layers.ranks import gather_rows, own_rows, rank, total, world_size
+from vgeo.methods.base import Method
+from vgeo.methods.geoclip import GeoClip
+from vgeo.methods.vidtag import VidTag
+from vgeo.stages.train import TrainResult, train
+from vgeo.training.data import positioned
+from vgeo.training.distributed import agreed, check_same
+from vgeo.training.loop import Loop, Options, _Epoch
+from vgeo.training.meter import Meter
+from vgeo.training.store import FeatureStore
+
+CPU = Compute(torch.device("cpu"), torch.float32)
+
+
+def geoclip(**changes: object) -> Method:
+    config = GeoClip.debug_config()
+    return GeoClip(type(config)(**_of(config) | {"encoder": "gist", "feature_dim": 8} | changes))
+
+
+def vidtag(**changes: object) -> Method:
+    config = VidTag.debug_config()
+    return VidTag(type(config)(**_of(config) | {"encoders": ("gist",), "feature_dims": (8,)} | changes))
+
+
+def _of(config: object) -> dict[str, object]:
+    return {name: getattr(config, name) for name in config.__slots__}  # type: ignore[attr-defined]
+
+
+# name -> method, phase, options. 16 clips of 200 frames: steps of 5 of them in batches of 7, of 29 in batches of 33,
+# which two processes fill up. What draws noise takes batches that two share evenly: there the draws are one process's.
+CASES: dict[str, tuple[Callable[[], Method], str, Options]] = {
+    "tiny": (lambda: Tiny(TinyConfig(noise=0.1)), "body", Options(batch_size=8)),
+    "tiny, filled up": (lambda: Tiny(TinyConfig(clip_frames=9)), "body", Options(batch_size=7)),
+    "tiny, pieces": (lambda: Tiny(TinyConfig(clip_frames=9)), "head", Options(batch_size=8, accumulate=3)),
+    "geoclip": (geoclip, "contrastive", Options(batch_size=33)),
+    "geoclip, noise": (
+        lambda: geoclip(gps_noise_m=50.0, positives="equal", symmetric=True), "contrastive", Options(batch_size=20),
+    ),
+    "geoclip, soft": (lambda: geoclip(target_radius_km=0.1), "contrastive", Options(batch_size=28, accumulate=2)),
+    "vidtag, align": (lambda: vidtag(symmetric=True), "align", Options(batch_size=7)),
+    "vidtag, refine": (lambda: vidtag(collapse=0.5), "refine", Options(batch_size=8)),
+    "vidtag, means": (
+        lambda: vidtag(video_level="mean", negatives_beyond_km=1.0), "refine", Options(batch_size=8, accumulate=2),
+    ),
+}  # fmt: skip
+
+
+def gradients(features: Path, case: str) -> dict[str, Tensor]:
+    """Every parameter's gradient in one step of the loop, and the loss that it says."""
+    torch.manual_seed(0)
+    make, phase, options = CASES[case]
+    method = make()
+    file = FeatureFile.open(features)
+    store = FeatureStore([file], positioned([file]), ["gist"], CPU)
+    loop = Loop(method, store, options, CPU)
+    loop.method.begin(phase)
+    loop.method.train()
+    recipe = options.recipe(method, phase)
+    loop._requires_grad = {name: p.requires_grad for name, p in method.named_parameters()}
+    loop.optimizer = torch.optim.Adam(loop._parameters(phase), lr=0.0)
+    plan = loop._plan(recipe, 0, 0)
+    meter = Meter(CPU.device)
+    loop._step(_Epoch(phase, plan, *store.plan(plan), torch.Generator().manual_seed(1), meter), 0, 0.0)
+    found = {n: p.grad for n, p in method.named_parameters() if p.grad is not None}
+    return found | {"loss": torch.tensor(meter.read(force=True))}
+
+
+def worker(number: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=number, world_size=2)
+    try:
+        _check_ranks(number)
+        for i, case in enumerate(CASES):
+            save_file(gradients(folder / "f.h5", case), folder / f"{i}-{number}.safetensors")
+        found = go(folder, "two")
+        said = [found.epochs, found.best_epoch, found.median_error_km]
+        (folder / f"result-{number}.json").write_text(json.dumps(said))
+    finally:
+        dist.destroy_process_group()
+
+
+def _check_ranks(number: int) -> None:
+    """What the functions of layers/ranks.py say in two processes, against what is written out here."""
+    assert (rank(), world_size()) == (number, 2)
+    rows = (torch.arange(4.0).reshape(2, 2) + 10 * number).requires_grad_()
+    joined = gather_rows(rows)
+    assert joined.tolist() == [[0, 1], [2, 3], [10, 11], [12, 13]]
+    assert torch.equal(own_rows(joined), rows)
+    weight = torch.arange(8.0).reshape(4, 2) * (number + 1)  # the two losses weigh it once and twice
+    (joined * weight).sum().backward()
+    assert rows.grad is not None
+    assert torch.equal(rows.grad, 3 * torch.arange(8.0).reshape(4, 2)[2 * number : 2 * number + 2])
+    assert gather_rows(torch.tensor([True, number == 0])).tolist() == [True, True, True, False]
+    assert int(total(torch.tensor(number + 1))) == 3
+    assert agreed([0.5 + number, float("inf")], CPU.device) == [0.5, float("inf")]
+    check_same({"a": 1}, CPU.device)
+    with pytest.raises(SettingError, match="different settings or data"):
+        check_same({"a": number}, CPU.device)
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with features and with the gradients that two processes find."""
+    folder = tmp_path_factory.mktemp("together")
+    worlds.write_features(folder / "f.h5", 16)
+    mp.spawn(worker, (folder,), 2)
+    return folder
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_have_the_gradients_of_one(together: Path, case: str) -> None:
+    torch.set_num_threads(1)
+    alone = gradients(together / "f.h5", case)
+    number = list(CASES).index(case)
+    first, second = (load_file(together / f"{number}-{r}.safetensors") for r in range(2))
+    assert first.keys() == alone.keys()
+    assert worlds.same(first, second)
+    largest = max(float(value.abs().max()) for name, value in alone.items() if name != "loss")
+    assert largest > 1e-4
+    for name in alone:
+        assert torch.allclose(first[name], alone[name], rtol=1e-5, atol=1e-6 * max(1.0, largest)), name
+
+
+def settings() -> list[str]:
+    """A small GeoCLIP."""
+    values = {name: value for name, value in _of(GeoClip.debug_config()).items() if name != "batch_frames"}
+    values |= {"encoder": "gist", "feature_dim": 8, "batch_frames": 40, "sigmas": "1,256"}
+    return [f"{name}={str(value).lower()}" for name, value in values.items()]
+
+
+def go(folder: Path, out: str) -> TrainResult:
+    return train([folder / "f.h5"], out=folder / out, settings=settings(), compute=CPU, eval_every=1)
+
+
+def same_run(one: Path, two: Path) -> None:
+    a, b = (load_file(folder / "last/model.safetensors") for folder in (one, two))
+    for name in a:
+        assert torch.allclose(a[name], b[name], atol=1e-5), name
+    first, second = ([json.loads(line) for line in (folder / "metrics.jsonl").open()] for folder in (one, two))
+    assert [line["loss"] for line in first] == pytest.approx([line["loss"] for line in second], rel=1e-5)
+
+
+def test_a_run_of_two_processes_is_the_run_of_one(together: Path) -> None:
+    alone = go(together, "one")
+    same_run(together / "one", together / "two")
+    said = [json.loads((together / f"result-{number}.json").read_text()) for number in range(2)]
+    assert said[0] == said[1], "the other process returns what the first one measured"
+    assert said[0] == [2, alone.best_epoch, pytest.approx(alone.median_error_km, rel=1e-4)]
+
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "vgeo"]
+
+
+def start(folder: Path, out: str, *more: str) -> "subprocess.Popen[str]":
+    words = ["train", str(folder / "f.h5"), "--out", str(folder / out), "--device", "cpu", "--precision", "fp32"]
+    words += [word for setting in settings() for word in ("--set", setting)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [*TORCHRUN, *words, *more], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.mark.slow
+def test_torchrun_trains_and_tells_once(together: Path) -> None:
+    process = start(together, "torchrun", "--eval-every", "1")
+    out, said = process.communicate()
+    assert process.returncode == 0, said
+    assert out == ""
+    assert said.count("2 processes share each batch") == said.count("contrastive 2/2") == 1
+    go(together, "alone")
+    same_run(together / "alone", together / "torchrun")
+
+
+@pytest.mark.slow
+def test_what_all_processes_find_is_said_once(together: Path) -> None:
+    process = start(together, "wrong", "--set", "epoch=3")
+    _, said = process.communicate()
+    assert process.returncode != 0
+    assert said.count("no setting 'epoch'") == 1
+    assert not (together / "wrong").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["another is killed", "interrupt"])
+def test_a_stopped_run_goes_on_with_as_many_processes(together: Path, how: str) -> None:
+    out = how.replace(" ", "-")
+    process = start(together, out, "--epochs", "2000", "--eval-every", "1")
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "contrastive 20/" in line:
+            break
+    began = time.monotonic()
+    if how == "interrupt":
+        process.send_signal(signal.SIGINT)
+    else:
+        os.kill(_children(process.pid)[1], signal.SIGKILL)
+    said = process.stderr.read()
+    assert process.wait() != 0
+    assert time.monotonic() - began < 60, "the others do not wait for ever"
+    assert "internal error" not in said
+    assert "Traceback" not in said.partition("torch/distributed")[0]
+    kept = len((together / out / "metrics.jsonl").read_text().splitlines())
+    assert kept >= 20
+    resumed = start(together, out, "--epochs", str(kept + 3), "--eval-every", "1", "--resume")
+    assert resumed.wait() == 0
+    straight = start(together, out + "-straight", "--epochs", str(kept + 3), "--eval-every", "1")
+    assert straight.wait() == 0
+    for name in ("last/model.safetensors", "model.safetensors"):
+        assert (together / out / name).read_bytes() == (together / f"{out}-straight" / name).read_bytes()
+    with pytest.raises(SettingError, match="processes 2, now 1"):
+        train([together / "f.h5"], out=together / out, settings=settings(), compute=CPU, resume=True)
+
+
+def _children(pid: int) -> list[int]:
+    """Processes that a process started, in order."""
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return sorted(int(word) for word in text.split())
