@@ -17,6 +17,7 @@ from vgeo.metrics import (
     percent_within,
     range_difference_deg,
     range_difference_km,
+    top_percent,
     video_error_km,
 )
 
@@ -164,3 +165,11 @@ def test_range_difference_by_hand() -> None:
 def test_percent_within_includes_the_threshold() -> None:
     assert percent_within([0.1, 0.5, 0.6, 30], (0.5, 1, 25)) == (50.0, 75.0, 75.0)
     assert all(math.isnan(share) for share in percent_within([], (1.0,)))
+
+
+def test_top_percent_counts_by_rank() -> None:
+    ranks = [0, 0, 3, -1, 4, 5, 0, -1]  # three at once; five among the first five; two never
+    assert top_percent(ranks, 1) == 37.5
+    assert top_percent(ranks, 5) == 62.5
+    assert top_percent(ranks, 99) == 75
+    assert math.isnan(top_percent([], 1))

@@ -24,6 +24,7 @@ COMMANDS = {
         "train",
         "localize",
         "score-trajectory",
+        "score-places",
     ),
     "Help": ("demo", "methods", "doctor"),
 }

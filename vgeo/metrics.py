@@ -1,4 +1,4 @@
-"""How far predictions are off: accuracy within km, the rule for videos, and the trajectory metrics of VidTAG.
+"""How far predictions are off: accuracy within km or by name, the rule for videos, VidTAG's trajectory metrics.
 
 Distances are great-circle km. The discrete Fréchet distance and the range difference are in degrees, as VidTAG prints
 them (its tables cannot be km: on GAMa the Fréchet distance would be below what its own video errors force), and in km
@@ -47,6 +47,15 @@ def percent_within(errors_km: ArrayLike, within_km: Sequence[float]) -> tuple[fl
     if not errors.size:
         return tuple(float("nan") for _ in within_km)
     return tuple(float(100 * np.mean(errors <= limit)) for limit in within_km)
+
+
+def top_percent(ranks: ArrayLike, k: int) -> float:
+    """Share of clips whose truth is among the first `k` places named (CityGuessr's top-k accuracy), in percent.
+
+    ranks: of the truth among the places that are named, from 0; -1 where it is not. NaN without clips.
+    """
+    found = np.asarray(ranks, np.int64)
+    return float(100 * np.mean((found >= 0) & (found < k))) if found.size else float("nan")
 
 
 def range_difference_deg(prediction_deg: ArrayLike, truth_deg: ArrayLike) -> float:

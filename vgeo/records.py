@@ -210,3 +210,34 @@ class ScoreReport:
     clips: tuple[TrackScore, ...]
     unmatched_clips: tuple[str, ...]  # predicted, but without a truth that speaks of them
     unmatched_truth: tuple[str, ...]  # ids of truth tracks without a prediction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LevelScore:
+    """How often clips' places are named rightly at one level."""
+
+    level: str  # one of LEVELS
+    clips: int  # whose truth is known at this level
+    top1_percent: float
+    top5_percent: float | None  # the truth is among the first five; None when nobody names runners-up
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CityScore:
+    """The clips of one true city."""
+
+    labels: PlaceLabels
+    clips: int
+    correct: int
+    mistaken_for: tuple[tuple[PlaceLabels, int], ...]  # how often, most first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaceReport:
+    """Clips whose city was predicted and is known; never empty."""
+
+    clips: int
+    levels: tuple[LevelScore, ...]  # those that predictions and truth name, finest first
+    cities: tuple[CityScore, ...]  # hardest first: by share of correct ones, then the larger number of clips
+    unmatched_clips: tuple[str, ...]  # predicted, but without a truth that speaks of them
+    unmatched_truth: tuple[str, ...]  # known, but not predicted

@@ -3,13 +3,14 @@
 import csv
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
 from vgeo.records import ErrorSummary, ScoreReport, TrackScore
 
 Value = str | int | float
+Shown = tuple[str, list[str], list[list[str]]]  # title, head and rows of a table
 PER_CLIP = ("dfd_deg", "dfd_km", "mrd_deg", "mrd_km")
 
 
@@ -107,10 +108,13 @@ def score_latex(report: ScoreReport, name: str = "", per_clip: bool = False) -> 
     """A row for a table like VidTAG's Table 1, with the columns named in a comment above."""
     limits = [f"{limit:g} km" for limit in report.within_km]
     head = [*(f"frame {limit}" for limit in limits), "median km", *(f"video {limit}" for limit in limits), "median km"]
-    escaped = "".join(_LATEX.get(letter, letter) for letter in name)
-    return (
-        f"% {' & '.join(['name', *head, 'DFD deg', 'MRD deg'])}\n{' & '.join([escaped, *table_1_row(report)])} \\\\\n"
-    )
+    return latex_row(["name", *head, "DFD deg", "MRD deg"], [name, *table_1_row(report)])
+
+
+def latex_row(head: Sequence[str], cells: Sequence[str]) -> str:
+    """A table's row, with its columns named in a comment above."""
+    escaped = ["".join(_LATEX.get(letter, letter) for letter in cell) for cell in cells]
+    return f"% {' & '.join(head)}\n{' & '.join(escaped)} \\\\\n"
 
 
 _LATEX = {letter: f"\\{letter}" for letter in "&%$#_{}"} | {
@@ -131,13 +135,18 @@ def score_markdown(report: ScoreReport, name: str = "", per_clip: bool = False) 
 
 
 def score_table(report: ScoreReport, name: str = "", per_clip: bool = False) -> str:
-    """Tables for a terminal, without colours."""
+    """Tables for a terminal."""
+    return as_text(_tables(report, per_clip))
+
+
+def as_text(tables: Iterable[Shown]) -> str:
+    """Tables as plain text, without colours."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
     console = Console(file=io.StringIO(), width=200, color_system=None, markup=False, emoji=False)
-    for title, head, rows in _tables(report, per_clip):
+    for title, head, rows in tables:
         table = Table(box=box.SIMPLE, title=title, title_justify="left", title_style="")
         for i, column in enumerate(head):
             table.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
@@ -148,8 +157,8 @@ def score_table(report: ScoreReport, name: str = "", per_clip: bool = False) -> 
     return "\n".join(line.rstrip() for line in lines).strip("\n") + "\n"
 
 
-def _tables(report: ScoreReport, per_clip: bool) -> list[tuple[str, list[str], list[list[str]]]]:
-    """Title, head and rows of each table that people see."""
+def _tables(report: ScoreReport, per_clip: bool) -> list[Shown]:
+    """The tables that people see."""
     limits = [f"within {limit:g} km" for limit in report.within_km]
     head = ["", "count", *limits, "median km", "mean km", "95 % km"]
     rows = [_summary_row(name, s) for name, s in (("frames", report.frames), ("videos", report.videos))]
@@ -181,8 +190,12 @@ _CLIP_HEAD = ["clip", "frames", "median km", "video km", "DFD deg", "DFD km", "M
 
 def _clip_row(clip: TrackScore) -> list[str]:
     values = (float(np.median(clip.frame_errors_km)), clip.video_error_km, *(getattr(clip, key) for key in PER_CLIP))
-    name = "".join(letter if letter.isprintable() else "?" for letter in clip.video_id)  # no escape sequences
-    return [name, str(len(clip.frame_errors_km)), *(_plain(value) for value in values)]
+    return [printable(clip.video_id), str(len(clip.frame_errors_km)), *(_plain(value) for value in values)]
+
+
+def printable(text: str) -> str:
+    """Text from a stranger's file without the escape sequences that a terminal would obey."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _summary_row(name: str, summary: ErrorSummary) -> list[str]:
