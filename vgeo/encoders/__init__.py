@@ -5,13 +5,13 @@ A name may carry a variant after a colon: `torchvision:resnet50`, `clip:openai/c
 
 import importlib
 import pkgutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vgeo.errors import UsageError
 
 if TYPE_CHECKING:
     from vgeo.device import Compute
-    from vgeo.encoders.base import Encoder
+    from vgeo.encoders.base import Encoder, Skeleton
 
 
 def names() -> list[str]:
@@ -32,9 +32,31 @@ def load(
     name: `family` or `family:variant`. weights: a local file or folder instead of the hub's.
     Raises UsageError for an unknown name or setting, MissingModelError when weights cannot be had.
     """
+    module, variant = _find(name)
+    encoder: Encoder = module.load(variant, compute, weights=weights, settings=settings or {}, offline=offline)
+    return encoder
+
+
+def skeleton(name: str) -> "Skeleton | None":
+    """Build an encoder's backbone on the meta device, without weights; None when its shape comes with its weights.
+
+    Raises UsageError for an unknown name.
+    """
+    module, variant = _find(name)
+    import torch
+
+    from vgeo.encoders._hub import quiet
+
+    with quiet(), torch.device("meta"):
+        found: Skeleton | None = module.skeleton(variant)
+    if found is not None:
+        found.model.requires_grad_(False).eval()
+    return found
+
+
+def _find(name: str) -> tuple[Any, str]:
+    """The module of a family, and the variant. Raises UsageError for an unknown name."""
     family, _, variant = name.partition(":")
     if family not in names():
         raise UsageError(f"no encoder {name!r}; there are {', '.join(names())}")
-    module = importlib.import_module(f"{__name__}.{family}")
-    encoder: Encoder = module.load(variant, compute, weights=weights, settings=settings or {}, offline=offline)
-    return encoder
+    return importlib.import_module(f"{__name__}.{family}"), variant

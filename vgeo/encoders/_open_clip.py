@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vgeo.encoders._hub import find_file, missing_model, quiet, weights_hash
 from vgeo.encoders._images import Preprocessing
 from vgeo.encoders._vision import VisionEncoder
-from vgeo.encoders.base import Encoder, EncoderSpec
+from vgeo.encoders.base import Encoder, EncoderSpec, Skeleton
 from vgeo.errors import FormatError, InputError, UsageError, first_line
 
 if TYPE_CHECKING:
@@ -46,6 +46,18 @@ def load_open_clip(
         settings=settings,
     )
     return VisionEncoder(spec, vision, _embed, preprocessing, compute)
+
+
+def open_clip_skeleton(variant: str) -> Skeleton | None:
+    """Build the vision half without weights; None where its text half needs a file of the hub. Raises UsageError."""
+    import open_clip
+
+    architecture, _ = _names(variant)
+    if "hf_model_name" in open_clip.get_model_config(architecture)["text_cfg"]:
+        return None
+    vision = open_clip.create_model(architecture, pretrained=None, device="meta").visual
+    size = vision.image_size
+    return Skeleton(model=vision, read=_embed, size=size[0] if isinstance(size, tuple | list) else size)
 
 
 def _names(variant: str) -> tuple[str, str]:

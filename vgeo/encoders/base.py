@@ -4,11 +4,12 @@ Shapes: B frames, H x W pixels, D feature width.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # the spec is read where torch is not wanted
-    from torch import Tensor
+    from torch import Tensor, nn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,16 @@ class EncoderSpec:
             other.weights_hash,
             other.preprocessing,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skeleton:
+    """A backbone without numbers, on the meta device: what `vgeo methods NAME --costs` counts."""
+
+    model: "nn.Module"
+    read: "Callable[[nn.Module, Tensor], Tensor]"  # pixels [B, 3, size, size] -> features [B, D], as the encoder does
+    size: int
+    note: str = ""  # what the count leaves out
 
 
 class Encoder(ABC):

@@ -17,13 +17,22 @@ from torch import Tensor, nn
 from vgeo.encoders._hub import find_folder, load_transformers, weights_hash
 from vgeo.encoders._images import CLIP, CROPS, Preprocessing, read_choice, read_settings
 from vgeo.encoders._vision import VisionEncoder
-from vgeo.encoders.base import Encoder, EncoderSpec
+from vgeo.encoders.base import Encoder, EncoderSpec, Skeleton
 
 if TYPE_CHECKING:
     from vgeo.device import Compute
 
 REPOSITORY = "openai/clip-vit-large-patch14"
 SETTINGS = {"crop": "center"}
+_LARGE = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
+_LARGE |= {"patch_size": 14, "projection_dim": 768}
+_BASE = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
+SHAPES: dict[str, dict[str, Any]] = {  # of the released weights, as their config.json says
+    REPOSITORY: _LARGE | {"image_size": 224},
+    f"{REPOSITORY}-336": _LARGE | {"image_size": 336},
+    "openai/clip-vit-base-patch16": _BASE | {"patch_size": 16, "projection_dim": 512, "image_size": 224},
+    "openai/clip-vit-base-patch32": _BASE | {"patch_size": 32, "projection_dim": 512, "image_size": 224},
+}
 OPEN_CLIP_NAME = re.compile(r"(ViT|ViTamin|RN\d+|EVA\d*|PE|MobileCLIP2?|coca|convnext)([-_x/]|$)", re.ASCII)
 
 
@@ -54,6 +63,21 @@ def load(variant: str, compute: "Compute", *, weights: str | None, settings: dic
         settings=settings,
     )
     return VisionEncoder(spec, model, _embed, preprocessing, compute)
+
+
+def skeleton(variant: str) -> Skeleton | None:
+    """Build the vision half without weights. Raises UsageError for an unknown open_clip name."""
+    if OPEN_CLIP_NAME.match(variant):
+        from vgeo.encoders._open_clip import open_clip_skeleton
+
+        return open_clip_skeleton(variant)
+    shape = SHAPES.get(variant or REPOSITORY)
+    if shape is None:
+        return None
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    model = CLIPVisionModelWithProjection(CLIPVisionConfig(**shape))
+    return Skeleton(model=model, read=_embed, size=shape["image_size"])
 
 
 def _vision_config(folder: Path) -> Any:

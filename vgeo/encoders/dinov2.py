@@ -14,13 +14,24 @@ from torch import Tensor, nn
 from vgeo.encoders._hub import find_folder, load_transformers, weights_hash
 from vgeo.encoders._images import CROPS, IMAGENET, Preprocessing, read_choice, read_settings, read_size
 from vgeo.encoders._vision import VisionEncoder
-from vgeo.encoders.base import Encoder, EncoderSpec
+from vgeo.encoders.base import Encoder, EncoderSpec, Skeleton
 
 if TYPE_CHECKING:
     from vgeo.device import Compute
 
 REPOSITORY = "facebook/dinov2-large"
 SETTINGS = {"crop": "center", "size": "224"}
+SHAPES: dict[str, dict[str, Any]] = {  # of the released weights, as their config.json says
+    "facebook/dinov2-small": {"hidden_size": 384, "num_hidden_layers": 12, "num_attention_heads": 6},
+    "facebook/dinov2-base": {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12},
+    REPOSITORY: {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16},
+    "facebook/dinov2-giant": {
+        "hidden_size": 1536,
+        "num_hidden_layers": 40,
+        "num_attention_heads": 24,
+        "use_swiglu_ffn": True,
+    },
+}
 
 
 def load(variant: str, compute: "Compute", *, weights: str | None, settings: dict[str, str], offline: bool) -> Encoder:
@@ -47,6 +58,17 @@ def load(variant: str, compute: "Compute", *, weights: str | None, settings: dic
         settings=settings,
     )
     return VisionEncoder(spec, model, _class_token, preprocessing, compute)
+
+
+def skeleton(variant: str) -> Skeleton | None:
+    """Build the model without weights, for frames of the default size."""
+    shape = SHAPES.get(variant or REPOSITORY)
+    if shape is None:
+        return None
+    from transformers import Dinov2Config, Dinov2Model
+
+    model = Dinov2Model(Dinov2Config(patch_size=14, image_size=518, **shape))
+    return Skeleton(model=model, read=_class_token, size=int(SETTINGS["size"]))
 
 
 def _class_token(model: nn.Module, pixels_BCHW: Tensor) -> Tensor:

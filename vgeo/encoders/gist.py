@@ -18,11 +18,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from vgeo.encoders._images import resize
-from vgeo.encoders.base import Encoder, EncoderSpec
+from vgeo.encoders.base import Encoder, EncoderSpec, Skeleton
 from vgeo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -98,6 +98,17 @@ def load(variant: str, compute: "Compute", *, weights: str | None, settings: dic
     if variant or weights or settings:
         raise UsageError("gist has no variants, weights or settings; use plain '--encoder gist'")
     return Gist(compute.device)
+
+
+def skeleton(variant: str) -> Skeleton:
+    """Nothing to count: there is no network. Raises UsageError for a variant."""
+    if variant:
+        raise UsageError("gist has no variants; use plain 'gist'")
+
+    def read(_model: nn.Module, pixels_BCHW: Tensor) -> Tensor:
+        return pixels_BCHW.new_zeros(len(pixels_BCHW), DIM)
+
+    return Skeleton(model=nn.Identity(), read=read, size=SIZE, note="no network; its filters are not counted")
 
 
 @contextmanager

@@ -13,13 +13,19 @@ from torch import Tensor, nn
 from vgeo.encoders._hub import find_folder, load_transformers, weights_hash
 from vgeo.encoders._images import CROPS, HALF, Preprocessing, read_choice, read_settings
 from vgeo.encoders._vision import VisionEncoder
-from vgeo.encoders.base import Encoder, EncoderSpec
+from vgeo.encoders.base import Encoder, EncoderSpec, Skeleton
 
 if TYPE_CHECKING:
     from vgeo.device import Compute
 
 REPOSITORY = "google/siglip-large-patch16-256"
 SETTINGS = {"crop": "squash"}
+_LARGE = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
+_BASE = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
+SHAPES: dict[str, dict[str, Any]] = {  # of the released weights, as their config.json says
+    REPOSITORY: _LARGE | {"patch_size": 16, "image_size": 256},
+    "google/siglip-base-patch16-224": _BASE | {"patch_size": 16, "image_size": 224},
+}
 
 
 def load(variant: str, compute: "Compute", *, weights: str | None, settings: dict[str, str], offline: bool) -> Encoder:
@@ -45,6 +51,16 @@ def load(variant: str, compute: "Compute", *, weights: str | None, settings: dic
         settings=settings,
     )
     return VisionEncoder(spec, model, _pooled, preprocessing, compute)
+
+
+def skeleton(variant: str) -> Skeleton | None:
+    """Build the vision half without weights."""
+    shape = SHAPES.get(variant or REPOSITORY)
+    if shape is None:
+        return None
+    from transformers import SiglipVisionConfig, SiglipVisionModel
+
+    return Skeleton(model=SiglipVisionModel(SiglipVisionConfig(**shape)), read=_pooled, size=shape["image_size"])
 
 
 def _pooled(model: nn.Module, pixels_BCHW: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from torch.nn import functional
 from vgeo.encoders._hub import TIMEOUT_S, missing_model, weights_hash
 from vgeo.encoders._images import CROPS, IMAGENET, Preprocessing, read_choice, read_settings, read_size
 from vgeo.encoders._vision import VisionEncoder
-from vgeo.encoders.base import Encoder, EncoderSpec
+from vgeo.encoders.base import Encoder, EncoderSpec, Skeleton
 from vgeo.errors import FormatError, InputError, UsageError, first_line
 from vgeo.logs import wants_bar
 
@@ -37,6 +37,7 @@ _DAMAGE = (
     *(SafetensorError, RuntimeError, OSError, ValueError, EOFError, KeyError, IndexError),
     *(TypeError, AssertionError, struct.error),  # met by changing bytes of files at random
 )
+INCEPTIONS = ("googlenet", "inception_v3")  # whose own initialisation is slow
 CLASSIFIERS = ("classifier", "fc", "head", "heads", "AuxLogits", "aux1", "aux2")
 
 
@@ -68,6 +69,13 @@ def load(variant: str, compute: "Compute", *, weights: str | None, settings: dic
         settings=settings,
     )
     return VisionEncoder(spec, _GeM(model, layer, power), _describe, preprocessing, compute)
+
+
+def skeleton(variant: str) -> Skeleton:
+    """Build the classifier without weights, for frames of the default size. Raises UsageError, as `load` does."""
+    model, size = _build(variant).eval(), int(SETTINGS["size"])
+    layer, _ = _last_feature_map(model, variant, size)
+    return Skeleton(model=_GeM(model, layer, float(SETTINGS["p"])), read=_describe, size=size)
 
 
 class _GeM(nn.Module):
@@ -127,16 +135,13 @@ def _last_feature_map(model: nn.Module, variant: str, size: int) -> tuple[str, i
 
 def _load_model(variant: str, weights: str | None, offline: bool) -> tuple[nn.Module, str]:
     """Build a classifier, load its weights strictly, and say where they came from."""
-    from torchvision import models
-
-    if variant not in models.list_models(module=models):
-        raise UsageError(f"torchvision:{variant}: no such classifier; for instance torchvision:resnet50, squeezenet1_0")
-    more = {"init_weights": False} if variant in ("googlenet", "inception_v3") else {}
-    model: nn.Module = models.get_model(variant, weights=None, **more)
+    model = _build(variant)
     if weights is None:
+        from torchvision import models
+
         default: Any = models.get_model_weights(variant)["DEFAULT"]
         state, source = _download(f"torchvision:{variant}", default.url, offline), str(default)
-        if more:
+        if variant in INCEPTIONS:
             model.transform_input = True  # type: ignore[assignment]  # these two were trained on another range
     else:
         state, source = _read_state(Path(weights)), weights
@@ -148,6 +153,17 @@ def _load_model(variant: str, weights: str | None, offline: bool) -> tuple[nn.Mo
             f"{source}: does not fit {variant} ({' '.join(lines[1:2] or lines)[:160].strip()})"
         ) from error
     return model.requires_grad_(False).eval(), source
+
+
+def _build(variant: str) -> nn.Module:
+    """Build a classifier without its weights. Raises UsageError for an unknown name."""
+    from torchvision import models
+
+    if variant not in models.list_models(module=models):
+        raise UsageError(f"torchvision:{variant}: no such classifier; for instance torchvision:resnet50, squeezenet1_0")
+    more = {"init_weights": False} if variant in INCEPTIONS else {}
+    model: nn.Module = models.get_model(variant, weights=None, **more)
+    return model
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ Shapes: B clips, T frames, D feature width, G gallery entries, E embedding width
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +47,17 @@ class Recipe:
     warmup_steps: int
     weight_decay: float = 0.0
     contiguous: bool = False  # the frames drawn from a clip are a run of neighbours, not spread over it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedCost:
+    """A figure of a paper that `vgeo methods NAME --costs` puts beside what it counts."""
+
+    source: str  # paper and table
+    quantity: Literal["trainable", "macs_per_frame"]
+    phase: str = ""  # whose trainable parameters
+    value: float
+    note: str
 
 
 class Method(nn.Module, ABC):
@@ -132,6 +143,10 @@ class Method(nn.Module, ABC):
     def trainable(self, phase: str) -> list[nn.Parameter]:
         """Parameters that the phase optimises."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+    def published_costs(self) -> tuple[PublishedCost, ...]:
+        """What a paper says that a model of these settings costs."""
+        return ()
 
     @classmethod
     def debug_config(cls) -> Any:

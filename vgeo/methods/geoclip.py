@@ -31,7 +31,8 @@ from vgeo.geo.sphere import KM_PER_DEG
 from vgeo.layers.contrastive import cross_entropy_sum, match_targets
 from vgeo.layers.location_encoder import RELEASED_SIGMAS, LocationEncoder, take_released, take_tensors
 from vgeo.layers.ranks import gather_rows, own_rows, world_size
-from vgeo.methods.base import Clips, Method, Places, Recipe
+from vgeo.methods._published import table_14
+from vgeo.methods.base import Clips, Method, Places, PublishedCost, Recipe
 from vgeo.methods.settings import check_least
 
 
@@ -204,6 +205,9 @@ class GeoClip(Method):
         else:
             drawn.append(f"the image MLP over {self.config.encoder}")
         return drawn
+
+    def published_costs(self) -> tuple[PublishedCost, ...]:
+        return table_14("geoclip") if self.config.encoder == "clip" else ()
 
     @classmethod
     def debug_config(cls) -> GeoClipConfig:

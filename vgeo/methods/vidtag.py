@@ -33,8 +33,9 @@ from vgeo.layers.contrastive import cross_entropy_sum, match_targets, squared_ch
 from vgeo.layers.location_encoder import RELEASED_SIGMAS, LocationEncoder, check_levels, take_released
 from vgeo.layers.ranks import gather_rows, own_rows
 from vgeo.layers.sequence import attended, in_windows, sinusoids
+from vgeo.methods._published import table_8, table_14
 from vgeo.methods._vidtag_refine import alignment_loss, as_clips, corrupt, draw_noise
-from vgeo.methods.base import Clips, Method, Places, Recipe
+from vgeo.methods.base import Clips, Method, Places, PublishedCost, Recipe
 from vgeo.methods.settings import check_least
 
 ALIGN, REFINE = "align", "refine"
@@ -395,6 +396,14 @@ class VidTag(Method):
         with torch.no_grad():
             self.logit_scale.copy_(tensors["logit_scale"].reshape(()))
         return drawn
+
+    def published_costs(self) -> tuple[PublishedCost, ...]:
+        """Rows of tables 8 and 14 whose model has the same parts and widths."""
+        c, paper = self.config, VidTagConfig()
+        given = ("encoders", "feature_dims", "temp_geo", "layers", "embed_dim")
+        if any(getattr(c, name) != getattr(paper, name) for name in given) or len(c.sigmas) != len(paper.sigmas):
+            return ()
+        return (*table_8(c.mlp_widths, ALIGN), *(table_14("vidtag") if c.geo_refiner else ()))
 
     @classmethod
     def debug_config(cls) -> VidTagConfig:

@@ -1,0 +1,153 @@
+"""Costs of the methods at their published settings, against formulas worked out by hand."""
+
+import itertools
+
+import pytest
+from torch import nn
+
+from vgeo import encoders, methods
+from vgeo.encoders.base import Skeleton
+from vgeo.errors import SettingError, UsageError
+from vgeo.stages.costs import MethodCosts, PartCost, count_costs
+
+TABLE_8 = {"1024": 55.7, "1024,768": 56.3, "1024,1024,768": 57.4, "1024,1024,768,768": 58.0}
+
+
+@pytest.fixture
+def no_backbones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Skip what takes seconds to import; the backbones have tests of their own."""
+
+    def unknown(_name: str) -> Skeleton | None:
+        return None
+
+    monkeypatch.setattr(encoders, "skeleton", unknown)
+
+
+def part(costs: MethodCosts, name: str) -> PartCost:
+    return next(one for one in costs.parts if one.name == name)
+
+
+def linear(*widths: int) -> int:
+    """Parameters of linear layers with biases."""
+    return sum((a + 1) * b for a, b in itertools.pairwise(widths))
+
+
+def products(*widths: int) -> int:
+    return sum(a * b for a, b in itertools.pairwise(widths))
+
+
+def layer_macs(frames: int, width: int, feedforward: int, attentions: int = 1) -> int:
+    return attentions * (4 * frames * width**2 + 2 * frames**2 * width) + 2 * frames * width * feedforward
+
+
+@pytest.mark.usefixtures("no_backbones")
+def test_parameters_of_vidtag() -> None:
+    costs = count_costs("vidtag")
+    attention, norm = 4 * (1792 + 1) * 1792, 2 * 1792
+    forward = linear(1792, 2048, 1792)
+    temp_geo = 2 * (attention + forward + 2 * norm) + norm
+    assert part(costs, "temp_geo").trainable == {"align": temp_geo}
+    assert part(costs, "mlp").trainable == {"align": 3_016_960}
+    assert linear(1792, 1024, 768, 512) == 3_016_960
+    location = part(costs, "location")
+    assert (location.trainable, location.buffers) == ({"align": 9_447_936}, 1_536)
+    assert 3 * linear(512, 1024, 1024, 1024, 512) == 9_447_936
+    refiner = linear(512, 1792) + (attention + forward + 2 * norm) + 2 * (2 * attention + forward + 3 * norm)
+    refiner += 2 * norm + linear(1792, 512)
+    assert part(costs, "geo_refiner").trainable == {"refine": refiner}
+    assert costs.trainable == {"align": temp_geo + 3_016_960 + 9_447_936 + 1, "refine": refiner}
+    assert sum(one.parameters or 0 for one in costs.parts) == sum(costs.trainable.values())
+
+
+@pytest.mark.usefixtures("no_backbones")
+@pytest.mark.parametrize("frames", [1, 16])
+def test_multiply_accumulates_of_vidtag(frames: int) -> None:
+    costs = count_costs("vidtag", clip_frames=frames)
+    temp_geo = 2 * layer_macs(frames, 1792, 2048)
+    refiner = layer_macs(frames, 1792, 2048) + 2 * layer_macs(frames, 1792, 2048, attentions=2)
+    refiner += 2 * frames * 512 * 1792
+    location = 3 * products(2, 256) + 3 * products(512, 1024, 1024, 1024, 512)
+    assert part(costs, "temp_geo").macs_per_frame == temp_geo // frames
+    assert part(costs, "temp_geo").macs_per_frame_refining == temp_geo // frames  # GeoRefiner looks at its frames again
+    assert part(costs, "mlp").macs_per_frame == products(1792, 1024, 768, 512)
+    assert part(costs, "location").macs_per_place == location == 9_438_720
+    assert (part(costs, "location").macs_per_frame, part(costs, "location").macs_per_frame_refining) == (0, location)
+    assert part(costs, "geo_refiner").macs_per_frame_refining == refiner // frames
+    assert (costs.embed_dim, costs.refines, costs.clip_frames) == (512, True, frames)
+    expected = 2 * temp_geo // frames + products(1792, 1024, 768, 512) + location + refiner // frames
+    assert costs.macs_per_frame == expected
+    assert costs.not_counted == ["clip", "dinov2"]
+
+
+@pytest.mark.usefixtures("no_backbones")
+def test_without_geo_refiner_nothing_runs_twice() -> None:
+    costs = count_costs("vidtag", ["geo_refiner=false"])
+    assert not costs.refines
+    assert all(one.macs_per_frame_refining == 0 for one in costs.parts)
+    assert list(costs.trainable) == ["align"]
+    assert costs.settings == {"geo_refiner": False}
+    assert [figure.source for figure in costs.published] == ["VidTAG, table 8"]
+
+
+@pytest.mark.usefixtures("no_backbones")
+def test_rows_of_table_8_differ_as_published() -> None:
+    ours, published = [], []
+    for widths, value in TABLE_8.items():
+        costs = count_costs("vidtag", [f"mlp_widths={widths}"])
+        figure = costs.published[0]
+        assert (figure.source, figure.value) == ("VidTAG, table 8", value * 1e6)
+        ours.append(costs.ours(figure) / 1e6)
+        published.append(figure.value / 1e6)
+    assert [round(one, 1) for one in ours] == [52.2, 52.9, 53.9, 54.5]
+    gaps = [theirs - own for theirs, own in zip(published, ours, strict=True)]
+    assert max(gaps) - min(gaps) <= 0.1  # each figure is rounded to 0.1
+    assert sum(gaps) / 4 == pytest.approx(3.45, abs=0.05)
+
+
+@pytest.mark.usefixtures("no_backbones")
+@pytest.mark.parametrize(
+    "setting", ["layers=3", "mlp_widths=500", "sigmas=1,256", "temp_geo=false", "encoders=clip,siglip"]
+)
+def test_a_model_that_the_paper_does_not_have(setting: str) -> None:
+    sources = [figure.source for figure in count_costs("vidtag", [setting]).published]
+    assert "VidTAG, table 8" not in sources
+
+
+def test_geoclip_with_its_backbone() -> None:
+    costs = count_costs("geoclip")
+    assert part(costs, "image").parameters == 984_320
+    assert linear(768, 768, 512) == 984_320
+    assert part(costs, "image").macs_per_frame == products(768, 768, 512)
+    assert part(costs, "clip").macs_per_frame == 81_012_768_768
+    assert (part(costs, "clip").trainable, part(costs, "clip").parameters) == ({}, 303_966_208)
+    assert costs.macs_per_frame == 81_012_768_768 + products(768, 768, 512)
+    assert [figure.value for figure in costs.published] == [81.91e9]
+    assert costs.to_json()["total"]["not_counted"] == []
+
+
+@pytest.mark.usefixtures("no_backbones")
+@pytest.mark.parametrize("name", methods.names())
+def test_every_method_is_counted_as_it_would_be_built(name: str) -> None:
+    """Sums over parts equal those over the module itself, built for real."""
+    cls = methods.get(name)
+    costs = count_costs(name)
+    method: nn.Module = cls(cls.Config())
+    real = sum(parameter.numel() for parameter in method.parameters())
+    assert sum(one.parameters or 0 for one in costs.parts if one.kind == "part") == real
+    assert costs.to_json()["retrieval"]["macs_per_frame_and_place"] == costs.embed_dim
+
+
+def test_features_of_another_width() -> None:
+    with pytest.raises(SettingError, match="clip gives features 768 wide, the settings say 512"):
+        count_costs("geoclip", ["feature_dim=512"])
+
+
+def test_an_encoder_that_is_none() -> None:
+    with pytest.raises(UsageError, match="no encoder 'nope'"):
+        count_costs("geoclip", ["encoder=nope"])
+
+
+@pytest.mark.usefixtures("no_backbones")
+def test_settings_beyond_any_machine() -> None:
+    with pytest.raises(SettingError, match="cannot be built"):
+        count_costs("vidtag", [f"mlp_widths={10**19}"])

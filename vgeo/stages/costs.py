@@ -1,0 +1,227 @@
+"""What a method costs: parameters and multiply-accumulates of its parts, counted without weights and without data.
+
+The parts are the children of the method's module. What runs is the contract itself (queries, refined, keys), on tensors
+that have a shape and no numbers, so that a method needs to say nothing to be counted.
+
+Shapes: T frames of one clip, E embedding width, B, C, H, W pixels.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from vgeo import encoders, methods
+from vgeo.errors import SettingError, first_line
+from vgeo.layers.costs import macs_by_part, numbers, switches_on_cpu
+from vgeo.methods.base import Clips, Method, Places, PublishedCost
+from vgeo.methods.settings import given, resolve, to_dict
+
+CONVENTION = (
+    "multiply-accumulates of matrix products and convolutions alone; retrieval is not among those of a frame, "
+    "keys of the gallery are computed once a place"
+)
+BETWEEN = "between the parts"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartCost:
+    """One part of a method, or one of the frozen encoders whose features it reads."""
+
+    name: str
+    kind: Literal["encoder", "part"]
+    parameters: int | None  # None where nothing can be counted
+    trainable: dict[str, int]  # phase -> parameters that it trains
+    buffers: int  # fixed numbers, such as the frequencies of Fourier features
+    macs_per_frame: int | None  # of the first answer
+    macs_per_frame_refining: int  # of a second answer, where the method refines its first
+    macs_per_place: int  # of one of the gallery's places, once
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MethodCosts:
+    """All parts of one method at its settings."""
+
+    settings: dict[str, Any]  # as given
+    clip_frames: int
+    parts: tuple[PartCost, ...]
+    refines: bool
+    embed_dim: int | None  # None: that of the features of whatever gallery it is given
+    published: tuple[PublishedCost, ...]
+
+    convention: str = CONVENTION
+
+    @property
+    def macs_per_frame(self) -> int:
+        """Of encoders and parts, for the first answer and the second."""
+        return sum((part.macs_per_frame or 0) + part.macs_per_frame_refining for part in self.parts)
+
+    @property
+    def trainable(self) -> dict[str, int]:
+        """Parameters that each phase trains."""
+        total: Counter[str] = Counter()
+        for part in self.parts:
+            total.update(part.trainable)
+        return dict(total)
+
+    @property
+    def not_counted(self) -> list[str]:
+        """Names of encoders whose shape is not known without their weights."""
+        return [part.name for part in self.parts if part.parameters is None]
+
+    def ours(self, figure: PublishedCost) -> int:
+        """What is counted here for a published figure."""
+        return self.macs_per_frame if figure.quantity == "macs_per_frame" else self.trainable.get(figure.phase, 0)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "settings": self.settings,
+            "clip_frames": self.clip_frames,
+            "convention": self.convention,
+            "parts": [asdict(part) for part in self.parts],
+            "total": {
+                "parameters": sum(part.parameters or 0 for part in self.parts),
+                "trainable": self.trainable,
+                "macs_per_frame": self.macs_per_frame,
+                "macs_per_place": sum(part.macs_per_place for part in self.parts),
+                "not_counted": self.not_counted,
+            },
+            "retrieval": {"macs_per_frame_and_place": self.embed_dim, "times": 2 if self.refines else 1},
+            "published": [asdict(figure) | {"ours": self.ours(figure)} for figure in self.published],
+        }
+
+
+def count_costs(name: str, settings: Sequence[str] = (), clip_frames: int = 16) -> MethodCosts:
+    """Count what a method and the encoders of its settings cost, for clips of `clip_frames` frames.
+
+    settings: `key=value`. Raises UsageError for an unknown method or encoder, SettingError.
+    """
+    cls = methods.get(name)
+    config: Any = resolve(cls.Config, None, settings)
+    try:
+        with FakeTensorMode():
+            method = cls(config).eval()
+    except (RuntimeError, TypeError, OverflowError) as error:
+        raise SettingError(f"{name} cannot be built with these settings ({first_line(error)})") from error
+    switches_on_cpu(method)
+    if method.phases:
+        method.begin(method.phases[-1])  # what is trained last is what answers
+    widths = _declared_widths(method)
+    backbones = [_encoder_cost(encoder, width) for encoder, width in widths.items()]
+    parts, embed_dim = _part_costs(method, widths, clip_frames)
+    chosen = given(cls.Config, None, settings)
+    return MethodCosts(
+        settings={key: value for key, value in to_dict(config).items() if key in chosen},
+        clip_frames=clip_frames,
+        parts=(*backbones, *parts),
+        refines=method.refines,
+        embed_dim=embed_dim,
+        published=method.published_costs(),
+    )
+
+
+def _declared_widths(method: Method) -> dict[str, int]:
+    """Width of each encoder's features, as the settings say."""
+    several = getattr(method.config, "feature_dims", None)
+    return dict(zip(method.encoders, several or [getattr(method.config, "feature_dim", 0)], strict=False))
+
+
+def _encoder_cost(name: str, declared: int) -> PartCost:
+    """The cost of a frozen backbone. Raises SettingError when its features are not as wide as the settings say."""
+    found = encoders.skeleton(name)
+    if found is None:
+        note = "not counted: its shape is known only with its weights"
+        return _frozen(name, parameters=None, buffers=0, macs_per_frame=None, note=note)
+    features: list[Tensor] = []
+    with torch.device("meta"):
+        pixels_BCHW = torch.zeros(1, 3, found.size, found.size)
+        macs = macs_by_part(found.model, lambda: features.append(found.read(found.model, pixels_BCHW))).total()
+    width = features[0].shape[-1]
+    if width != declared:
+        raise SettingError(f"{name} gives features {width} wide, the settings say {declared}; change the width")
+    return _frozen(
+        name,
+        parameters=numbers(found.model.parameters()),
+        buffers=_fixed(found.model),
+        macs_per_frame=macs,
+        note=found.note or f"{found.size} x {found.size} pixels",
+    )
+
+
+def _frozen(name: str, parameters: int | None, buffers: int, macs_per_frame: int | None, note: str) -> PartCost:
+    return PartCost(
+        name=name,
+        kind="encoder",
+        parameters=parameters,
+        trainable={},
+        buffers=buffers,
+        macs_per_frame=macs_per_frame,
+        macs_per_frame_refining=0,
+        macs_per_place=0,
+        note=note,
+    )
+
+
+def _part_costs(method: Method, widths: dict[str, int], clip_frames: int) -> tuple[list[PartCost], int | None]:
+    """The cost of each child and of each parameter of the method's own; and the width E."""
+    frame, refining, place, embed_dim = _contract_macs(method, widths, clip_frames)
+    trained = {phase: {id(parameter) for parameter in method.trainable(phase)} for phase in method.phases}
+    pieces = [(name, list(child.parameters()), _fixed(child)) for name, child in method.named_children()]
+    pieces += [(name, [parameter], 0) for name, parameter in method.named_parameters(recurse=False)]
+    if frame[""] or refining[""] or place[""]:
+        pieces.append(("", [], 0))
+    costs = []
+    for name, parameters, fixed in pieces:
+        trainable = {
+            phase: numbers([parameter for parameter in parameters if id(parameter) in ids])
+            for phase, ids in trained.items()
+        }
+        costs.append(
+            PartCost(
+                name=name or BETWEEN,
+                kind="part",
+                parameters=numbers(parameters),
+                trainable={phase: count for phase, count in trainable.items() if count},
+                buffers=fixed,
+                macs_per_frame=round(frame[name] / clip_frames),
+                macs_per_frame_refining=round(refining[name] / clip_frames),
+                macs_per_place=place[name],
+            )
+        )
+    return costs, embed_dim
+
+
+def _contract_macs(
+    method: Method, widths: dict[str, int], clip_frames: int
+) -> tuple[Counter[str], Counter[str], Counter[str], int | None]:
+    """By part: of a clip's first answer, of its second, of one place; and the width E.
+
+    A method that reads whatever features the gallery holds has no width of its own, and nothing is run.
+    """
+    if not method.encoders:
+        return Counter(), Counter(), Counter(), None
+    embedded: list[Tensor] = []
+    refining: Counter[str] = Counter()
+    refines = method.refines  # a switch, which cannot be read among tensors without numbers
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        latlon_T2 = torch.zeros(clip_frames, 2, dtype=torch.float64)
+        clips = Clips(
+            features={name: torch.zeros(1, clip_frames, width) for name, width in widths.items()},
+            mask_BT=torch.ones(1, clip_frames, dtype=torch.bool),
+        )
+        frame = macs_by_part(method, lambda: embedded.append(method.queries(clips)))
+        if refines:
+            refining = macs_by_part(method, lambda: method.refined(clips, latlon_T2[None]))
+        place = macs_by_part(method, lambda: method.keys(Places(latlon_deg=latlon_T2[:1])))
+    return frame, refining, place, embedded[0].shape[-1]
+
+
+def _fixed(module: nn.Module) -> int:
+    """Numbers in buffers, but for those that count or switch."""
+    return numbers([buffer for buffer in module.buffers() if buffer.is_floating_point()])
