@@ -140,12 +140,14 @@ def _from_folder(folder: Path, settings: Sequence[str]) -> Model:
 
 
 def load_strictly(method: Method, files: ModelFiles, drawn: Collection[str] = ()) -> None:
-    """Load a model's tensors; those of `drawn` stay as they are, whatever the model holds under these names.
+    """Load a model's tensors; the modules of `drawn` stay as they are, whatever the model holds of them.
 
     Raises FormatError that names the first tensor of another shape.
     """
-    own = {name: tuple(tensor.shape) for name, tensor in method.state_dict().items() if name not in drawn}
-    stored = {name: tuple(tensor.shape) for name, tensor in files.state.items() if name not in drawn}
+    own, stored = (
+        {name: tuple(tensor.shape) for name, tensor in state.items() if name.partition(".")[0] not in drawn}
+        for state in (method.state_dict(), files.state)
+    )
     for name in sorted(own.keys() | stored.keys()):
         if own.get(name) != stored.get(name):
             raise FormatError(

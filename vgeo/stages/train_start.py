@@ -30,9 +30,9 @@ def load_start(model: Method, method: str, start: ModelFiles | None, weights: Ma
     if start is None:
         load_released(model, method, weights)
         return
-    drawn = _untrained(model, trained_phase(start))
+    drawn = _untrained(model, _later(model, start))
     load_strictly(model, start, drawn)
-    log.info("weights of %s%s", start.folder, f"; from scratch: those of {_later(model, start)}" if drawn else "")
+    log.info("weights of %s%s", start.folder, f"; {', '.join(sorted(drawn))} from scratch" if drawn else "")
 
 
 def trained_phase(start: ModelFiles | None) -> str | None:
@@ -66,17 +66,18 @@ def check_features(start: ModelFiles, encoders: Mapping[str, EncoderSpec]) -> No
             )
 
 
-def _untrained(model: Method, trained: str | None) -> set[str]:
-    """Names of the parameters that only phases after `trained` move; none when it is not known."""
-    if trained not in model.phases:
-        return set()
-    number = model.phases.index(trained) + 1
-    done = {id(p) for phase in model.phases[:number] for p in model.trainable(phase)}
-    later = {id(p) for phase in model.phases[number:] for p in model.trainable(phase)} - done
-    return {name for name, parameter in model.named_parameters() if id(parameter) in later}
+def _untrained(model: Method, later: Sequence[str]) -> set[str]:
+    """The model's modules that only these phases train, by name."""
+    done = {id(p) for phase in model.phases if phase not in later for p in model.trainable(phase)}
+    left = {id(p) for phase in later for p in model.trainable(phase)} - done
+    all_left: dict[str, bool] = {}
+    for name, parameter in model.named_parameters():
+        module = name.partition(".")[0]
+        all_left[module] = all_left.get(module, True) and id(parameter) in left
+    return {module for module, untrained in all_left.items() if untrained}
 
 
-def _later(model: Method, start: ModelFiles) -> str:
+def _later(model: Method, start: ModelFiles) -> Sequence[str]:
+    """The phases that the model to start from has not been trained in; none when that is not known."""
     phase = trained_phase(start)
-    later: Sequence[str] = model.phases[model.phases.index(phase) + 1 :] if phase in model.phases else ()
-    return ", ".join(later)
+    return model.phases[model.phases.index(phase) + 1 :] if phase in model.phases else ()
