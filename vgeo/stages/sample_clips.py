@@ -105,7 +105,7 @@ def _choose(
         taken = {city_key(city) for city in _cities(opened[other]) if city}
         gone = sorted({city for clip in clips if city_key(city := _cities(opened[name])[clip]) in taken})
         clips = [clip for clip in clips if city_key(_cities(opened[name])[clip]) not in taken]
-        log.info("%s: without %d cities of %s: %s", name, len(gone), other, ", ".join(gone) or "none is in both")
+        log.info("%s: left out are the cities that %s has: %s", name, other, ", ".join(gone) or "none")
     if (most := rules.per_city.get(name)) is not None:
         of_city: dict[str, list[int]] = {}
         for clip in clips:
