@@ -137,7 +137,14 @@ class Method(nn.Module, ABC):
         return True
 
     def loss(self, clips: Clips, phase: str, generator: torch.Generator) -> dict[str, Tensor]:
-        """Loss terms of a batch; "total" is what is minimised. All randomness comes from `generator`."""
+        """Loss terms of a batch; "total" is what is minimised. All randomness comes from `generator`.
+
+        Where several processes train, `clips` is this one's part of the batch, perhaps filled up with clips whose mask
+        is False throughout, and every term is this one's part: they sum to the term of the joined batch. What that
+        needs of the others, layers/ranks.py gathers. The generator says the same in all: draw for the joined batch, of
+        `world_size()` times as many clips, and take `own_rows`. A step must not wait for the device: no `.item()`, no
+        indexing with a mask.
+        """
         raise KeyError(phase)
 
     def trainable(self, phase: str) -> list[nn.Parameter]:
