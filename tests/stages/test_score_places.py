@@ -6,7 +6,7 @@ from vgeo.errors import FormatError, InputError
 from vgeo.formats.place_labels import LabelledClip
 from vgeo.records import LEVELS, PlaceLabels, PlaceVote, PlaceVotes
 from vgeo.reports.confusion import confusion_counts
-from vgeo.stages.score_places import join_ids, same_place, score_places
+from vgeo.stages.score_places import same_place, score_places
 
 LISBON = PlaceLabels(city="Lisbon", state="Lisbon", country="Portugal", continent="Europe")
 PORTO = PlaceLabels(city="Porto", state="Porto", country="Portugal", continent="Europe")
@@ -127,19 +127,3 @@ def test_what_cannot_be_scored() -> None:
         score_places({"a": votes(LIMA)}, [true("a", LIMA), true("a", PARIS)])
     with pytest.raises(FormatError, match="video_id or path"):
         score_places({"a": votes(LIMA)}, [true("", LIMA)])
-
-
-@pytest.mark.parametrize(
-    ("said", "truth", "pairs"),
-    [
-        (["a", "b"], ["b", "c"], [("b", "b")]),
-        (["c"], ["a/b/c.mp4"], [("c", "a/b/c.mp4")]),
-        (["b_c", "d_c"], ["a/b/c.mp4", "a/d/c.mp4"], [("b_c", "a/b/c.mp4"), ("d_c", "a/d/c.mp4")]),
-        (["c"], ["a/b/c.mp4", "a/d/c.mp4"], []),  # which?
-        (["x/c.mp4", "y/c.mp4"], ["c"], []),
-        (["c", "c.mov"], ["c", "c.mp4"], [("c", "c"), ("c.mov", "c.mp4")]),
-        ([], ["a"], []),
-    ],
-)
-def test_ids_and_paths(said: list[str], truth: list[str], pairs: list[tuple[str, str]]) -> None:
-    assert join_ids(said, truth) == pairs

@@ -43,6 +43,14 @@ def precompute_features(
     track: options.TrackFile = None,
     time_offset_s: options.TimeOffsetS = 0.0,
     max_gap_s: options.MaxGapS = 2.0,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            "--labels",
+            help="Table with path or video_id, and city, state, country, continent, split.",
+            rich_help_panel=options.INPUTS,
+        ),
+    ] = None,
     layout: options.Layout = None,
     city: options.City = None,
     with_test: options.WithTest = False,
@@ -103,6 +111,7 @@ def precompute_features(
             source=TrackSource(file=track, time_offset_s=time_offset_s, max_gap_s=max_gap_s),
             layout=layout,
             recipe=recipe,
+            labels=labels,
             decoder=decoder,
             batch_size=batch_size,
             workers=workers,

@@ -34,6 +34,7 @@ class LabelledClip:
 
     video_id: str  # the path where the row names no id; "" where neither
     labels: PlaceLabels
+    split: str = ""  # train, val or what a data set calls it
     latlon_deg: tuple[float, float] | None = None  # of the city, where a table gives it
 
 
@@ -42,17 +43,38 @@ def read_place_labels(path: str | os.PathLike[str]) -> list[LabelledClip]:
 
     Raises InputError where there is no such file or no clip with a city, FormatError.
     """
-    suffix = "" if is_stdio(path) else Path(path).suffix.lower()
-    if suffix in (".h5", ".hdf5"):
-        rows = _of_features(path)
-    elif not is_stdio(path) and (Path(path).is_dir() or suffix in (".jsonl", ".ndjson")):
-        rows = _of_frames(path)
-    else:
-        rows = _of_table(read_text(path), str(path))
+    rows = _read(path)
     found = [row for row in rows if row.labels.city]
     if not found:
         raise InputError(f"{path}: none of its {len(rows)} clips says in which city it is (label or column 'city')")
     return found
+
+
+def labels_by_clip(path: str | os.PathLike[str]) -> dict[str, dict[str, str]]:
+    """Labels that are not empty, by clip, as feature files name them: the four levels, and split.
+
+    Raises InputError, and FormatError for rows that name no clip or say different things of one.
+    """
+    clips: dict[str, dict[str, str]] = {}
+    for row in _read(path):
+        if not row.video_id:
+            raise FormatError(f"{path}: a row of {row.labels.city or 'no city'} names no clip in video_id or path")
+        names = {**dict(zip(_COLUMNS, row.labels.from_level(0), strict=True)), "split": row.split}
+        said = {name: text for name, text in names.items() if text}
+        if clips.setdefault(row.video_id, said) != said:
+            raise FormatError(f"{path}: says different things of clip {row.video_id}; name each clip once")
+    if not clips:
+        raise InputError(f"{path}: names no clips, only a header")
+    return clips
+
+
+def _read(path: str | os.PathLike[str]) -> list[LabelledClip]:
+    suffix = "" if is_stdio(path) else Path(path).suffix.lower()
+    if suffix in (".h5", ".hdf5"):
+        return _of_features(path)
+    if not is_stdio(path) and (Path(path).is_dir() or suffix in (".jsonl", ".ndjson")):
+        return _of_frames(path)
+    return _of_table(read_text(path), str(path))
 
 
 def _of_features(path: str | os.PathLike[str]) -> list[LabelledClip]:
@@ -104,7 +126,8 @@ def _row(cells: Mapping[str, str], here: str, decimal_comma: bool) -> LabelledCl
     at = None if lat is None or lon is None else (lat, lon)
     if at is not None:
         check_latlon(np.array(at, np.float64), here)
-    return LabelledClip(video_id=video_of(cells), labels=labels_of(cells), latlon_deg=at)
+    split = unguarded(str(pick(cells, ("split",)) or "")).strip()
+    return LabelledClip(video_id=video_of(cells), labels=labels_of(cells), split=split, latlon_deg=at)
 
 
 def labels_of(cells: Mapping[str, str]) -> PlaceLabels:

@@ -19,6 +19,7 @@ from vgeo.formats.frame_folder import fingerprint
 from vgeo.logs import SILENT, Progress
 from vgeo.records import Outcome, format_utc
 from vgeo.stages.batch import Batch, Item
+from vgeo.stages.clip_labels import label_clips
 from vgeo.stages.encode import FrameStream, Viewing, encode_stream, load_encoders, streams_ahead
 from vgeo.stages.layouts import Failures, open_layout, read_layout
 from vgeo.video.clips import Clip, TrackSource, files_of, find_clips
@@ -46,6 +47,7 @@ def precompute_features(
     source: TrackSource = TrackSource(),
     layout: str | None = None,
     recipe: Recipe = Recipe(),
+    labels: Path | None = None,
     decoder: str = "pyav",
     batch_size: int = 32,
     workers: int = 2,
@@ -59,6 +61,7 @@ def precompute_features(
     """Fill the feature file `out`; videos that are in it, or were finished by an interrupted run, are skipped.
 
     inputs: see `find_clips`; with `layout`, the folder of that data set, whose sequences are made by `recipe`.
+    labels: a table of clips' cities and splits, see `label_clips`.
     encoder_names: none is gist. weights, settings: see `load_encoders`. workers: clips that are decoded at a time, in
     threads. compute: chosen by itself when None.
     Raises InputError when there is nothing to do, MissingModelError, SettingError when `out` was made otherwise,
@@ -68,6 +71,8 @@ def precompute_features(
         raise UsageError(f"--batch-size {batch_size}: must be at least 1")
     viewing = Viewing(sampling=sampling, source=source, decoder=decoder, batch_size=batch_size)
     clips, failures, made_by = _clips(inputs, layout, recipe, progress)
+    if labels is not None:
+        clips = label_clips(clips, labels)
     if not encoder_names:
         log.info("encoder gist, which needs no weights; -e clip -e dinov2 see more and download theirs")
     compute = compute or choose()
@@ -195,5 +200,5 @@ def _fingerprint(clip: Clip, source: TrackSource) -> str:
         facts = [repr(records), fingerprint(clip.path.parent / record.path for record in records)]
     else:
         facts = fingerprint(files_of(clip, source))
-    text = json.dumps([facts, source.time_offset_s, source.max_gap_s])
+    text = json.dumps([facts, source.time_offset_s, source.max_gap_s, *([dict(clip.labels)] if clip.labels else [])])
     return hashlib.sha256(text.encode()).hexdigest()[:16]

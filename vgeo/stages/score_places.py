@@ -7,13 +7,13 @@ country where both sides name one; the state counts only for cities of which one
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import PurePath
 
 from vgeo.errors import FormatError, InputError
 from vgeo.formats.place_labels import LabelledClip
 from vgeo.geo.names import country_key, fold
 from vgeo.metrics import top_percent
 from vgeo.records import LEVELS, CityScore, LevelScore, PlaceLabels, PlaceReport, PlaceVotes
+from vgeo.stages.clip_labels import join_ids
 
 CITY, STATE, COUNTRY, CONTINENT = range(len(LEVELS))
 _Pair = tuple[PlaceVotes, PlaceLabels]  # what is said of a clip, and what is true
@@ -55,43 +55,6 @@ def _by_clip(truth: Sequence[LabelledClip]) -> dict[str, PlaceLabels]:
         if clips.setdefault(row.video_id, row.labels) != row.labels:
             raise FormatError(f"truth: clip {row.video_id} is in {clips[row.video_id].city} and in {row.labels.city}")
     return clips
-
-
-def join_ids(said: Sequence[str], true: Sequence[str]) -> list[tuple[str, str]]:
-    """Pair ids of clips: equal ones, else those that alone share a file name, with as many folders as both have.
-
-    a/b/c.mp4 is b/c, and c, and a_b_c, which is what clips of equal file names are called.
-    """
-    exact = set(said) & set(true)
-    pairs = {name: name for name in said if name in exact}
-    rest = {
-        "said": [name for name in said if name not in exact],
-        "true": [name for name in true if name not in exact],
-    }
-    by_tail = {side: _by_tail(names) for side, names in rest.items()}
-    for name in rest["said"]:
-        for tail in _tails(name):
-            other = by_tail["true"].get(tail)
-            if other is not None and by_tail["said"].get(tail) == name and other not in pairs.values():
-                pairs[name] = other
-                break
-    return [(name, pairs[name]) for name in said if name in pairs]
-
-
-def _tails(name: str) -> list[str]:
-    """The ends of a path without its suffix, folders joined by underscores, longest first."""
-    path = PurePath(name)
-    parts = [part for part in (*path.parts[:-1], path.stem) if part not in ("/", "..")]
-    return ["_".join(parts[start:]) for start in range(len(parts))]
-
-
-def _by_tail(names: Sequence[str]) -> dict[str, str | None]:
-    """Names by their ends; None where several end alike."""
-    found: dict[str, str | None] = {}
-    for name in names:
-        for tail in _tails(name):
-            found[tail] = None if tail in found else name
-    return found
 
 
 def _namesakes(places: Sequence[PlaceLabels]) -> _Namesakes:

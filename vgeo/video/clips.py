@@ -38,7 +38,7 @@ class OpenClip:
 
     time_s: [T] times of the frames to come (fewer come where frames cannot be decoded). decoded: how many came.
     declared: how many frames the container claims, None when it does not say. start_utc: absolute time of the clip's
-    start. labels: of a data set. remarks: what a reader of a report should know.
+    start. labels: of a data set, or the clip's. remarks: what a reader of a report should know.
     """
 
     def __init__(self, clip: Clip, source: Source, sampling: Sampling, shape: Shape, track: TrackSource) -> None:
@@ -63,7 +63,7 @@ class OpenClip:
             self.latlon_deg = sphere.interpolate(self.time_s, fixes.time_s, fixes.latlon_deg, max_gap_s)
         self.decoded = 0
         self.declared = source.declared
-        self.labels = dict(source.labels)
+        self.labels = {**source.labels, **clip.labels}
         self._images: Iterator[tuple[int, Pixels]] = iter(())
 
     @property

@@ -5,7 +5,7 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -34,6 +34,8 @@ class Clip:
     kind: Kind
     # Makes the frames of a list that is not a frames.jsonl, such as a data set's.
     frames: Callable[[], list[FrameRecord]] | None = field(default=None, compare=False, repr=False)
+    # What is known of it besides what it carries: city, split, ...
+    labels: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def name(self) -> str:
