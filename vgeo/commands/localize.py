@@ -82,6 +82,14 @@ def localize(
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,
+    refine_km: Annotated[
+        float | None,
+        typer.Option(
+            "--refine-km",
+            help="Divide the gallery's best places until they lie so near; for models with level_radii_km.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
     rate_hz: options.RateHz = None,
     every_s: options.EveryS = None,
     every_m: options.EveryM = None,
@@ -129,6 +137,7 @@ def localize(
             top_k=top_k,
             places=places,
             vote=vote,
+            refine_km=refine_km,
             sampling=sampling,
             source=source,
             decoder=decoder,

@@ -32,7 +32,6 @@ Embed = Callable[[Floats, int], Tensor]  # positions [C, 2] and a level -> keys 
 BEAM = 16  # places that each step keeps of every frame
 _FACTOR = 4.0  # a step's spacing is about so many times finer
 _TOGETHER = 128  # queries that are searched for together; bounds what is held: 128 x 16 x 16 keys of 2 KiB are 64 MiB
-_REACH = 0.75  # of a spacing: a little more than half of a cell's diagonal
 _SAMPLE = 256
 
 
@@ -50,6 +49,11 @@ class Plan:
     spacing_km: float  # of the gallery
     level: int  # whose keys it is searched with
     steps: tuple[Step, ...]
+
+    @property
+    def reach_km(self) -> float:
+        """How far from a place of the gallery the first cells lie: half a diagonal of either, so none is left out."""
+        return (self.spacing_km + self.steps[0].lattice.spacing_km) / math.sqrt(2)
 
 
 def plan(spacing_km: float, refine_km: float, radii_km: Sequence[float]) -> Plan:
@@ -154,7 +158,7 @@ class RefinedSearch:
             shares.append(share._replace(left_G=left))
             log_mass_N = _log_mass(queries_NE, share, kept)
             if cells is None or before is None:
-                cells = lattice.around(self.latlon_deg[kept], _REACH * self.plan.spacing_km)
+                cells = lattice.around(self.latlon_deg[kept], self.plan.reach_km)
             else:
                 cells = lattice.within(before, cells[kept])
             before, scale, latlon = lattice, self._scales[level], lattice.latlon_deg(cells)

@@ -28,34 +28,40 @@ _CHUNK = 4096
 _WORTH_CACHING = 20_000  # points; fewer are embedded again in a second or two
 
 
-def gallery_keys(model: Model, gallery: Gallery, compute: Compute, progress: Progress = SILENT) -> Tensor:
+def gallery_keys(
+    model: Model, gallery: Gallery, compute: Compute, progress: Progress = SILENT, level: int | None = None
+) -> Tensor:
     """Return the model's keys of a gallery's rows, [G, E] float32, in memory or mapped; normalised.
 
-    Raises FormatError when keys stored in the gallery cannot be this model's.
+    level: of the keys, where the model has several; None: the ordinary ones. Raises FormatError when keys stored in the
+    gallery cannot be this model's.
     """
-    stored = gallery.keys.get(model.hash)
+    stored = gallery.keys.get(model.hash) if level is None else None
     if stored is not None:
         return _checked(_tensor(stored))
     if model.method.gallery_kind == "features" or len(gallery) < _WORTH_CACHING:
-        return embed_gallery(model, gallery, compute, progress)
-    cached = cache_folder() / "keys" / f"{gallery.digest}-{model.hash}.npy"
+        return embed_gallery(model, gallery, compute, progress, level)
+    of_level = "" if level is None else f"-level{level}"
+    cached = cache_folder() / "keys" / f"{gallery.digest}-{model.hash}{of_level}.npy"
     found = _read_cache(cached, len(gallery))
     if found is not None:
         log.debug("keys of the gallery from %s", cached)
         return found
     log.info("embedding the gallery's %d places, once for this model", len(gallery))
-    keys = embed_gallery(model, gallery, compute, progress)
+    keys = embed_gallery(model, gallery, compute, progress, level)
     _write_cache(cached, keys)
     return keys
 
 
 @torch.no_grad()
-def embed_gallery(model: Model, gallery: Gallery, compute: Compute, progress: Progress = SILENT) -> Tensor:
+def embed_gallery(
+    model: Model, gallery: Gallery, compute: Compute, progress: Progress = SILENT, level: int | None = None
+) -> Tensor:
     """Embed all rows of a gallery: [G, E] float32, normalised, on the CPU; `compute` says on which device."""
     progress.start("gallery", len(gallery), "places")
     model.method.to(compute.device)
     parts = []
-    for keys in embed_rows(model.method, gallery, compute.device, _CHUNK):
+    for keys in embed_rows(model.method, gallery, compute.device, _CHUNK, level):
         parts.append(keys.cpu())
         progress.advance(len(keys))
     return torch.cat(parts)

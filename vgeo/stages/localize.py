@@ -21,6 +21,7 @@ from vgeo.stages.encode import Viewing, encode_clip, load_encoders
 from vgeo.stages.localize_inputs import PathLike, Task, check_features, find_tasks, matching
 from vgeo.stages.localizer import ClipQuery, Localizer
 from vgeo.stages.models import Model, load_model
+from vgeo.stages.searches import check_refinable
 from vgeo.video.clips import TrackSource
 from vgeo.video.sampling import Sampling
 
@@ -38,6 +39,7 @@ def localize(
     top_k: int = 5,
     places: bool = True,
     vote: str | None = None,
+    refine_km: float | None = None,
     sampling: Sampling = Sampling(),
     source: TrackSource = TrackSource(),
     decoder: str = "pyav",
@@ -58,16 +60,17 @@ def localize(
     else clips/. model: a model folder, a method's name, or what `load_model` returned; None: the newest in models/,
     else GeoCLIP's released weights. gallery: a file or a Gallery; None: the model's own, else gallery.h5.
     top_k: candidates a frame. places: name the nearest city. vote: how frames decide on the clip's city, where the
-    gallery names cities: majority (None) or centroid. sampling, source, decoder: which frames of a clip, and
-    what gives them absolute time. settings: of the method, `key=value`. weights: local files instead of the hub's or
-    the package's, by encoder or method ("" is the only encoder). batch: takes the outcomes; a clip that fails is then
-    left out, without it the error is raised.
+    gallery names cities: majority (None) or centroid. refine_km: divide the best places of the gallery until they are
+    so near to each other, with a model that was trained for it (`level_radii_km`). sampling, source, decoder: which
+    frames of a clip, and what gives them absolute time. settings: of the method, `key=value`. weights: local files
+    instead of the hub's or the package's, by encoder or method ("" is the only encoder). batch: takes the outcomes; a
+    clip that fails is then left out, without it the error is raised.
     Raises, before the first clip: InputError, FormatError, SettingError, MissingModelError, UsageError.
     """
     prepared = prepare(
-        inputs, model, gallery, top_k=top_k, places=places, vote=vote, sampling=sampling, source=source,
-        decoder=decoder, settings=settings, weights=weights, device=device, precision=precision, offline=offline,
-        progress=progress,
+        inputs, model, gallery, top_k=top_k, places=places, vote=vote, refine_km=refine_km, sampling=sampling,
+        source=source, decoder=decoder, settings=settings, weights=weights, device=device, precision=precision,
+        offline=offline, progress=progress,
     )  # fmt: skip
     return prepared.run(batch, progress)
 
@@ -113,6 +116,7 @@ class Prepared:
             "top_k": self.localizer.top_k,
             "places": self.localizer.places,
             "vote": self.localizer.rule or "",
+            "refine_km": self.localizer.refine_km or 0.0,
             "sampling": self.viewing.sampling.describe(),
             "decoder": self.viewing.decoder,
         }
@@ -154,6 +158,7 @@ def prepare(
     top_k: int = 5,
     places: bool = True,
     vote: str | None = None,
+    refine_km: float | None = None,
     sampling: Sampling = Sampling(),
     source: TrackSource = TrackSource(),
     decoder: str = "pyav",
@@ -174,6 +179,8 @@ def prepare(
     compute = choose(device, precision)
     chosen = dict(weights or {})
     loaded = model if isinstance(model, Model) else load_model(_default_model(model), settings=settings, weights=chosen)
+    if refine_km is not None:
+        check_refinable(loaded, refine_km)
     candidates = gallery if isinstance(gallery, Gallery) else _read_gallery(gallery, loaded)
     needed = loaded.encoders if loaded.method.encoders else candidates.encoders
     for file in {id(task.file): task.file for task in tasks if task.file is not None}.values():
@@ -183,7 +190,9 @@ def prepare(
     encoders = {}
     if any(task.clip is not None for task in tasks):
         encoders = _load_encoders(needed, loaded, compute, chosen, offline)
-    localizer = Localizer(loaded, candidates, compute, top_k=top_k, places=places, by_vote=vote, progress=progress)
+    localizer = Localizer(
+        loaded, candidates, compute, top_k=top_k, places=places, by_vote=vote, refine_km=refine_km, progress=progress
+    )
     return Prepared(tasks, localizer, encoders, viewing)
 
 
