@@ -10,6 +10,7 @@ from vgeo.geo import sphere
 from vgeo.world.aerial import tile_of, tile_square
 from vgeo.world.appearance import Field
 from vgeo.world.conditions import CLEAR, draw_conditions
+from vgeo.world.street_view import place_camera
 from vgeo.world.world import World
 
 Floats = NDArray[np.float64]
@@ -178,3 +179,12 @@ def test_tile_shows_the_street_where_it_is(world: World) -> None:
     # North is up: 30 m north of the middle, whatever the city's bearing.
     north = world.render_aerial(spot + np.array([30 / (sphere.KM_PER_DEG * 1000), 0]), 40.0, 200)
     assert np.abs(north[150:] - tile[:50].astype(float)).mean() < 12
+
+
+def test_a_column_that_looks_a_hair_west_of_north_has_a_skyline(world: World) -> None:
+    """In float32, -1e-6 degrees modulo 360 are 360."""
+    streets = world.scene("Lisbon").streets
+    place = streets.to_latlon([streets.u_m[5] + 2, streets.v_m[5]])
+    camera = place_camera(world.scene("Lisbon"), place, 0.0, CLEAR, 0.0, (256, 144))
+    column_deg = float(np.degrees(np.arctan(camera.columns()[10])))
+    assert world.render(place, -column_deg - 1e-6).any()

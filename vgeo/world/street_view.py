@@ -121,7 +121,8 @@ def _paint_sky(image: Floats32, scene: Scene, camera: Camera, conditions: Condit
     cover = np.float32(0.85) * np.clip(puffs * np.float32(0.45) + np.float32(2.2 * conditions.clouds - 0.9), 0, 1)
     grey = np.float32(0.93 - 0.20 * conditions.clouds)
     image[:, :stop] = sky + cover * (grey - sky)
-    hills = scene.skyline_deg[((azimuth % 360) * 2).astype(np.intp)]
+    half_degrees = ((azimuth % 360) * 2).astype(np.intp) % 720  # a hair below 0 rounds to 360
+    hills = scene.skyline_deg[half_degrees]
     colour = np.float32(0.35) * _rgb(scene.land.vegetation) + np.float32(0.6) * haze
     np.copyto(image[:, :stop], colour, where=elevation < hills)
 
