@@ -1,7 +1,7 @@
 """What VidTAG's paper (arXiv 2604.12159) says its models cost: plain figures, put beside what is counted here.
 
 Table 8 gives the number of the MLP's layers and all trainable parameters. Its widths are given for three layers (B.2);
-the others are the even ones among those that lead to the table's differences. All rows are 3.4 M more than is counted
+the others are the even ones among those that lead to the table's differences. All rows are 3.4 to 3.5 M more than is counted
 here, for which the paper has no part.
 """
 
@@ -21,7 +21,7 @@ def table_8(mlp_widths: tuple[int, ...], phase: str) -> tuple[PublishedCost, ...
     value = TABLE_8_TRAINABLE.get(mlp_widths)
     if value is None:
         return ()
-    note = "every row is 3.4 M above ours, unexplained; differences between rows agree"
+    note = "every row is 3.4 to 3.5 M above ours, unexplained; differences between rows agree"
     return (PublishedCost(source="VidTAG, table 8", quantity="trainable", phase=phase, value=value, note=note),)
 
 
