@@ -1,8 +1,8 @@
 """What VidTAG's paper (arXiv 2604.12159) says its models cost: plain figures, put beside what is counted here.
 
 Table 8 gives the number of the MLP's layers and all trainable parameters. Its widths are given for three layers (B.2);
-the others are the even ones among those that lead to the table's differences. All rows are 3.4 to 3.5 M more than is counted
-here, for which the paper has no part.
+the others are the even ones among those that lead to the table's differences. All rows are 3.4 to 3.5 M more than is
+counted here, for which the paper has no part.
 """
 
 from vgeo.methods.base import PublishedCost
