@@ -123,7 +123,9 @@ def messy(root: Path) -> Path:
         for i in range(12):
             numbers = np.sort(rng.choice(60, int(rng.integers(8, 60)), replace=False)).tolist()
             frames = [
-                Shot(f"{subset[0]}{i}_{n}", n, 10 + i / 50, 20 + n * 1e-4, EPOCH_MS + n, pano, on_disk)
+                Shot(
+                    f"{subset[0]}{i}_{n}", n, 10 + i / 50, 20 + n * 1e-4, EPOCH_MS + (-n if i % 2 else n), pano, on_disk
+                )
                 for n in numbers
                 for pano, on_disk in [(rng.random() < 0.05, rng.random() > 0.05)]
             ]
