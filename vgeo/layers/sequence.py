@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 
-def sinusoids(places_T: Tensor, width: int) -> Tensor:
-    """Fixed sinusoidal positions [T, D] of Vaswani et al. 2017, section 3.5, for any (also fractional) places [T]."""
+def sinusoids(places: Tensor, width: int) -> Tensor:
+    """Fixed positions [..., D] of Vaswani et al. 2017, section 3.5, for any (also fractional) places [...]."""
     half = (width + 1) // 2
-    rate = torch.exp(torch.arange(half, device=places_T.device) * (-math.log(10000.0) / half))
-    angle = places_T.float()[:, None] * rate
-    return torch.stack([angle.sin(), angle.cos()], -1).flatten(1)[:, :width]
+    rate = torch.exp(torch.arange(half, device=places.device) * (-math.log(10000.0) / half))
+    angle = places.float()[..., None] * rate
+    return torch.stack([angle.sin(), angle.cos()], -1).flatten(-2)[..., :width]
 
 
 def attended(mask_BT: Tensor) -> Tensor:
