@@ -190,8 +190,10 @@ def test_how_far_places_are_apart() -> None:
     assert 0.28 <= (typical_spacing_km(grid(small, 0.2), 0.2) or 0) <= 0.28 * 1.5
     # Single points of two regions, far apart: what the grid says of itself, stretched by rounding.
     far = np.array([(0.0, 0.0), (50.0, 50.0), (-20.0, 10.0), (20.0, 100.0), (60.0, -100.0)])
-    assert typical_spacing_km(far, 1.0) == 2.5
-    assert typical_spacing_km(far[:1], 1.0) == 2.5
+    assert typical_spacing_km(far, 1.0) == 1.5
+    assert typical_spacing_km(far[:1], 1.0) == 1.5
+    four = np.array([(0.0, 0.0), (0.0, 2.4), (2.4, 0.0), (2.4, 2.4)]) / KM_PER_DEG
+    assert typical_spacing_km(four, 1.0) == pytest.approx(2.4)
     assert typical_spacing_km(far[:1]) is None
     dense = np.array([(1e-5 * i, 2e-5 * j) for i in range(40) for j in range(40)])
     assert typical_spacing_km(dense) == pytest.approx(2e-5 * KM_PER_DEG, rel=0.02)

@@ -77,20 +77,24 @@ def fitting_level(spacing_km: float, radii_km: Sequence[float]) -> int:
 def typical_spacing_km(latlon_deg: Floats, nominal_km: float | None = None) -> float | None:
     """How far apart the distinct positions [G, 2] are: the median distance to the fourth nearest, of some of them.
 
-    In a grid that is the longer side of its cells. nominal_km: what a grid says of itself; rounding the number of its
-    rows stretches them up to 2.5 times, and what is further away than that is another region. None when fewer than
-    five positions tell nothing and there is no nominal one.
+    In a grid that is the longer side of its cells. nominal_km: what a grid says of itself. Rounding the number of its
+    rows stretches them up to 2.5 times, and what is further away is another region; a point that is alone in its own
+    stands for up to 1.5 times as much. None when fewer than five positions tell nothing and there is no nominal one.
     """
-    if len(latlon_deg) < 5:
-        return None if nominal_km is None else 2.5 * nominal_km
+    if len(latlon_deg) < 5 and nominal_km is None:
+        return None
     points_G3 = torch.from_numpy(unit_vectors(latlon_deg))
     some = torch.from_numpy(np.random.default_rng(0).permutation(len(latlon_deg))[:_SAMPLE])
-    nearest = torch.full((len(some), 0), torch.inf, dtype=torch.float64)
+    cosine = torch.empty(len(some), 0, dtype=torch.float64)
     for part_c3 in points_G3.split(2**16):
-        cosine = torch.cat([nearest, points_G3[some] @ part_c3.T], 1)
-        nearest = cosine.topk(min(5, cosine.shape[1]), dim=1).values
-    fourth_km = EARTH_RADIUS_KM * (2 - 2 * nearest[:, 4].clamp(max=1)).sqrt().numpy()
-    return float(np.median(fourth_km if nominal_km is None else fourth_km.clip(max=2.5 * nominal_km)))
+        cosine = torch.cat([cosine, points_G3[some] @ part_c3.T], 1)
+        cosine = cosine.topk(min(5, cosine.shape[1]), dim=1).values  # its own, and four more
+    nearest_km = EARTH_RADIUS_KM * (2 - 2 * cosine[:, 1:].clamp(max=1)).sqrt().numpy()
+    if nominal_km is not None:
+        alone_km = np.full((len(some), 1), 1.5 * nominal_km)
+        near_km = np.where(nearest_km <= 2.5 * nominal_km, nearest_km, 0.0)
+        nearest_km = np.where(near_km.any(1, keepdims=True), near_km, alone_km) if nearest_km.size else alone_km
+    return float(np.median(nearest_km.max(1)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
