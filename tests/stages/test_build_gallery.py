@@ -379,3 +379,23 @@ def test_small_areas_are_covered_to_their_edges(tmp_path: Path) -> None:
     assert 11 <= len(found) <= 14  # pi 2^2 = 12.6
     inside = np.array([[0.19 * r * np.sin(a), 10 + 0.19 * r * np.cos(a)] for a in turn for r in (0, 0.5, 1)])
     assert distance_km(inside[:, None], found[None]).min(axis=1).max() < spacing_km
+
+
+def test_a_gallery_is_made_of_what_is_trained_on(tmp_path: Path, clips: dict[str, np.ndarray]) -> None:
+    """VidTAG, section 4.2: it must know nothing of the validation set."""
+    labels = {"lund": {"split": "train"}, "paris": {"split": "val"}, "fiji": {"split": "train"}}
+    path = features(tmp_path / "f.h5", clips, labels)
+    assert np.array_equal(read_places([path]).latlon_deg, np.concatenate([clips["lund"], clips["fiji"]]))
+    assert np.array_equal(read_places([path], split="val").latlon_deg, clips["paris"])
+    assert len(read_places([path], split="all")) == 90
+    kept = read_places([path], keep_features=True)
+    assert kept.features["toy"][:, 0].tolist() == [*range(40), *range(20)]
+    grid = build_grid([path], GridRules(spacing_km=0.1, margin_km=0.1))
+    assert distance_km(grid.latlon_deg, np.array(PARIS)).min() > 1000
+    unlabelled = gpx(tmp_path / "oslo.gpx", walk((59.9, 10.7), 7))
+    assert len(read_places([path, unlabelled])) == 60 + 7
+    with pytest.raises(InputError, match="--split test: no position is labelled so; there are train, val and all"):
+        read_places([path], split="test")
+    with pytest.raises(InputError, match="no label split"):
+        read_places([unlabelled], split="train")
+    assert len(read_places([unlabelled], split="all")) == 7

@@ -48,6 +48,15 @@ Within = Annotated[
     typer.Option("--within", help="Cut by GeoJSON polygons; without INPUTS, fill them.", rich_help_panel=GRID),
 ]
 MaxPoints = Annotated[int, typer.Option("--max-points", min=1, help="Refuse a larger grid.", rich_help_panel=GRID)]
+Split = Annotated[
+    str | None,
+    typer.Option(
+        "--split",
+        help="Positions of this label split, or all; else train where there are labels.",
+        autocompletion=options.one_of("train", "val", "all"),
+        rich_help_panel=options.INPUTS,
+    ),
+]
 KeepFeatures = Annotated[
     bool, typer.Option("--keep-features", help="Carry the frames' features (method nearest).", rich_help_panel=POINTS)
 ]
@@ -102,6 +111,7 @@ def build_gallery(
     min_points: MinPoints = 1,
     within: Within = None,
     max_points: MaxPoints = 5_000_000,
+    split: Split = None,
     keep_features: KeepFeatures = False,
     unique: Unique = False,
     thin_m: ThinM = None,
@@ -147,6 +157,7 @@ def build_gallery(
                 max_points=max_points,
             ),
             within=within,
+            split=split,
             keep_features=keep_features,
             unique=unique,
             thin_m=thin_m,
@@ -170,6 +181,9 @@ def _check_words(ctx: typer.Context, kind: str, inputs: list[str]) -> None:
         else:
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(KINDS)}"
         raise UsageError(f"no kind of gallery {kind!r}; {hint}")
+    split = ctx.get_parameter_source("split")
+    if kind == "cities" and split and split.name == "COMMANDLINE":
+        raise UsageError("--split belongs to grid and points, not to cities")
     for option in ctx.command.params:
         panel = getattr(option, "rich_help_panel", None)
         source = ctx.get_parameter_source(option.name or "")

@@ -36,6 +36,7 @@ def build_gallery(
     *,
     rules: GridRules | None = None,
     within: Source | None = None,
+    split: str | None = None,
     keep_features: bool = False,
     unique: bool = False,
     thin_m: float | None = None,
@@ -49,7 +50,8 @@ def build_gallery(
 ) -> Gallery:
     """Build a gallery of a kind (grid, points or cities), write it to `out` and return it.
 
-    inputs: none means features.h5; for cities, all of GeoNames; nothing where `within` says it all. model: embeds the
+    inputs: none means features.h5; for cities, all of GeoNames; nothing where `within` says it all. split: of the
+    inputs' positions, as in `read_places`; for cities it has no meaning. model: embeds the
     rows; the keys are stored under its hash. format: by the suffix of `out` when None.
     Raises UsageError, InputError, FormatError or OutputError, and writes nothing then.
     """
@@ -63,10 +65,11 @@ def build_gallery(
             raise UsageError("the inputs name the cities already, --country is for all of GeoNames: give one of them")
         gallery = named_cities(inputs, min_population) if inputs else all_cities(min_population, countries)
     elif kind == "points":
-        gallery = build_points(inputs or [DEFAULT_INPUT], keep_features=keep_features, unique=unique, thin_m=thin_m)
+        sources = inputs or [DEFAULT_INPUT]
+        gallery = build_points(sources, split=split, keep_features=keep_features, unique=unique, thin_m=thin_m)
     else:
         sources = inputs or ([] if within is not None else [DEFAULT_INPUT])
-        gallery = build_grid(sources, rules, within=within, progress=progress)
+        gallery = build_grid(sources, rules, within=within, split=split, progress=progress)
     if model is not None:
         from vgeo.device import choose
         from vgeo.stages.keys import embed_gallery
@@ -78,16 +81,21 @@ def build_gallery(
 
 
 def build_points(
-    inputs: Sequence[Source], *, keep_features: bool = False, unique: bool = False, thin_m: float | None = None
+    inputs: Sequence[Source],
+    *,
+    split: str | None = None,
+    keep_features: bool = False,
+    unique: bool = False,
+    thin_m: float | None = None,
 ) -> Gallery:
     """Take the inputs' own positions, in their order; repeated ones stay unless told otherwise.
 
-    keep_features: carry the features of a feature file along (for the method `nearest`). unique: drop repeated
+    split: as in `read_places`. keep_features: carry the features of a feature file along (for `nearest`). unique: drop repeated
     positions. thin_m: drop positions nearer than this to one before them. The first of each is kept.
     """
     if thin_m is not None and not 0 <= thin_m < math.inf:
         raise UsageError(f"--thin-m {thin_m:g}: must be 0 or more")
-    gallery = read_places(inputs, keep_features)
+    gallery = read_places(inputs, keep_features, split)
     if unique or thin_m:
         rows = thinning.thin(gallery.latlon_deg, thin_m) if thin_m else thinning.distinct(gallery.latlon_deg)
         log.info("%d of %d positions kept", len(rows), len(gallery))

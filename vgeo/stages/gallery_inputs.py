@@ -1,5 +1,6 @@
 """Places of any input that holds positions: galleries, feature files, tracks, frames.jsonl, folders of tracks."""
 
+import logging
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,15 +16,20 @@ from vgeo.formats.gallery import FORMAT, Gallery, join, read_gallery
 from vgeo.formats.safe_h5 import open_h5, read_attributes
 from vgeo.formats.streams import STDIO, is_stdio, read_text
 from vgeo.records import Track, check_latlon
+from vgeo.training.data import SPLIT_LABEL
+
+log = logging.getLogger(__name__)
 
 Source = str | os.PathLike[str]
 
 
-def read_places(inputs: Sequence[Source], keep_features: bool = False) -> Gallery:
-    """Return all positions of the inputs, one after the other, with what labels they carry.
+def read_places(inputs: Sequence[Source], keep_features: bool = False, split: str | None = None) -> Gallery:
+    """Return the positions of the inputs, one after the other, with what labels they carry.
 
-    keep_features: carry the features of feature files along. Raises InputError where an input is missing or holds no
-    positions, with the command that makes it; FormatError.
+    keep_features: carry the features of feature files along. split: only positions of this value of the label "split",
+    or "all"; None: those of training where they are labelled, for a gallery must not know what it is tested on (VidTAG,
+    section 4.2). Raises InputError where an input is missing or holds no positions, with the command that makes it;
+    FormatError.
     """
     if sum(is_stdio(source) for source in inputs) > 1:
         raise InputError("-: stdin can be read once; give it once")
@@ -31,7 +37,25 @@ def read_places(inputs: Sequence[Source], keep_features: bool = False) -> Galler
     if not len(gallery):
         names = ", ".join(str(source) for source in inputs)
         raise InputError(f"{names}: no places, only a header; give a file that holds some")
-    return gallery
+    return _of_split(gallery, split)
+
+
+def _of_split(gallery: Gallery, split: str | None) -> Gallery:
+    """The rows of a split; rows that are not labelled belong to every one."""
+    labels = gallery.labels.get(SPLIT_LABEL)
+    known = sorted(set(labels) - {""}) if labels is not None else []
+    if split is None:
+        split = "train" if "train" in known else "all"
+    if labels is None or split == "all":
+        if split != "all":
+            raise InputError(f"--split {split}: the inputs have no label {SPLIT_LABEL}; leave it out")
+        return gallery
+    if split not in known:
+        raise InputError(f"--split {split}: no position is labelled so; there are {', '.join(known)} and all")
+    rows = np.flatnonzero((labels == split) | (labels == ""))
+    if len(rows) < len(gallery):
+        log.info("%d of %d positions, those of split %s; --split all takes all", len(rows), len(gallery), split)
+    return gallery.take(rows)
 
 
 def _read(source: Source, keep_features: bool) -> Gallery:

@@ -74,19 +74,22 @@ def build_grid(
     rules: GridRules | None = None,
     *,
     within: Source | None = None,
+    split: str | None = None,
     progress: Progress = SILENT,
 ) -> Gallery:
     """Lay a uniform grid over each region where the inputs have positions, or over an area.
 
     within: GeoJSON polygons that cut the grid; without inputs they are the regions, without margin, and since they may
-    be as large as countries each row is divided on its own, so that the spacing holds everywhere.
+    be as large as countries each row is divided on its own, so that the spacing holds everywhere. split: of the inputs'
+    positions, as in `read_places`.
     Raises UsageError when the grid would hold more than `rules.max_points`, InputError when it would hold none.
     """
     rules = rules or GridRules()
     areas = tuple(read_areas(within)) if within is not None else ()
     if not inputs and not areas:
         raise UsageError("a grid needs inputs with positions, or --within AREA.geojson")
-    regions = _training_regions(read_places(inputs), rules, areas) if inputs else _area_regions(areas)
+    places = read_places(inputs, split=split) if inputs else None
+    regions = _training_regions(places, rules, areas) if places is not None else _area_regions(areas)
     _guard(regions, rules)
     progress.start("grid", total=len(regions), unit="regions")
     pieces = []
