@@ -5,7 +5,7 @@ import pytest
 
 from vgeo.errors import InputError, UsageError
 from vgeo.formats.gallery import Gallery
-from vgeo.records import PlaceLabels
+from vgeo.records import LEVELS, PlaceLabels
 from vgeo.stages.votes import vote, voting_rule
 
 ROWS = [
@@ -99,3 +99,40 @@ def test_which_galleries_are_voted_on() -> None:
         voting_rule("mean", LABELS)
     with pytest.raises(InputError, match="build-gallery cities"):
         voting_rule("centroid", nameless)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_against_counting_one_by_one(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    names = rng.integers(0, 3, (9, 4))
+    columns = {
+        level: np.array([f"{level[:2]}{n}" if n else "" for n in names[:, i]], object) for i, level in enumerate(LEVELS)
+    }
+    places = Gallery(latlon_deg=rng.uniform(-60, 60, (9, 2)), labels=columns)
+    index = np.stack([rng.permutation(9)[:4] for _ in range(7)])
+    probability = rng.dirichlet(np.ones(5), 7)[:, :4]
+    found = vote(places, index, probability)
+    for i, level in enumerate(LEVELS):
+        tally: dict[tuple[str, ...], list[float]] = {}
+        for t in range(7):
+            for k in range(4):
+                name = tuple(columns[other][index[t, k]] for other in LEVELS[i:])
+                if name[0]:
+                    entry = tally.setdefault(name, [0.0, 0.0])
+                    entry[0] += (k == 0) / 7
+                    entry[1] += probability[t, k] / 7
+        if i == 0:
+            best = max(tally, key=lambda name: tuple(np.round(tally[name], 9)))
+            if not tally[best][0]:
+                assert found is None
+                return
+            assert found is not None and found.labels.from_level(0) == best
+        ranked = {vote.labels.from_level(i): (vote.share, vote.probability) for vote in found.ranking[i]}
+        if best[i]:
+            assert next(iter(ranked)) == best[i:]
+            for name, scores in ranked.items():
+                assert scores == pytest.approx(tuple(tally[name])), level
+            order = [scores for name, scores in ranked.items() if name != best[i:]]
+            assert order == sorted(order, reverse=True) and len(ranked) == min(5, len(tally))
+        else:
+            assert ranked == {}

@@ -64,11 +64,12 @@ def places_table(report: PlaceReport, name: str = "") -> str:
         ["predicted only", str(len(report.unmatched_clips)), _some(report.unmatched_clips)],
         ["true only", str(len(report.unmatched_truth)), _some(report.unmatched_truth)],
     ]
-    return as_text([
+    tables = [
         ("Places", ["level", "clips", "top-1", "top-5"], levels),
         (title, ["city", "clips", "top-1", "mistaken for"], cities),
         ("Clips", ["known to", "clips", "such as"], clips),
-    ])  # fmt: skip
+    ]
+    return as_text(tables, words=("mistaken for", "such as"))
 
 
 def _percent(share: float | None) -> str:

@@ -139,8 +139,8 @@ def score_table(report: ScoreReport, name: str = "", per_clip: bool = False) -> 
     return as_text(_tables(report, per_clip))
 
 
-def as_text(tables: Iterable[Shown]) -> str:
-    """Tables as plain text, without colours."""
+def as_text(tables: Iterable[Shown], words: Sequence[str] = ()) -> str:
+    """Tables as plain text, without colours. words: heads of columns of text, besides the first of each table."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -149,7 +149,7 @@ def as_text(tables: Iterable[Shown]) -> str:
     for title, head, rows in tables:
         table = Table(box=box.SIMPLE, title=title, title_justify="left", title_style="")
         for i, column in enumerate(head):
-            table.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
+            table.add_column(column, justify="left" if i == 0 or column in words else "right", overflow="fold")
         for row in rows:
             table.add_row(*row)
         console.print(table)

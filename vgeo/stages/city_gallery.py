@@ -37,6 +37,7 @@ def all_cities(min_population: int = 15000, countries: Sequence[str] = ()) -> Ga
         raise InputError(f"no city of {min_population:,} people{where}; lower --min-population")
     columns = ("city", "state", "country", "country_code", "continent")
     labels = {name: getattr(table, name) for name in columns}
+    labels["state"] = np.array([_state(state) for state in table.state], object)
     labels["population"] = np.array([str(count) for count in table.population], object)
     made = {"kind": "cities", "min_population": min_population, "source": _SOURCE}
     return Gallery(latlon_deg=table.latlon_deg, labels=labels, attributes=made)
@@ -120,12 +121,16 @@ def _completed(labels: PlaceLabels, more: PlaceLabels) -> PlaceLabels:
     return PlaceLabels(**{level: getattr(labels, level) or getattr(more, level) for level in LEVELS})
 
 
+def _state(name: str) -> str:
+    """A state that has only a code, such as VN.79, stays unknown."""
+    return "" if name[2:3] == "." else name
+
+
 def _of_table(table: places.Cities, row: int) -> PlaceLabels:
-    """GeoNames' labels; a state that has only a code there stays unknown."""
-    state = str(table.state[row])
+    """GeoNames' labels."""
     return PlaceLabels(
         city=table.city[row],
-        state="" if state[2:3] == "." else state,
+        state=_state(table.state[row]),
         country=table.country[row],
         continent=table.continent[row],
     )

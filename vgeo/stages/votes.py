@@ -7,7 +7,6 @@ does (its section 4.6); shares and runners-up are counted at each level by itsel
 Shapes: T frames, K candidates a frame, G gallery rows.
 """
 
-from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
@@ -49,27 +48,24 @@ def vote(gallery: Gallery, index_TK: ArrayLike, probability_TK: ArrayLike, rule:
     None when no frame's answer has a city.
     """
     index, probability = np.asarray(index_TK), np.asarray(probability_TK, np.float64)
-    names = _names(gallery.labels, index)
-    answers = [row[0] for row in names]
-    if not any(name[0] for name in answers):
-        return None
+    rows, place_TK = np.unique(index, return_inverse=True)
+    names = _names(gallery.labels, rows)
+    place_TK = place_TK.reshape(index.shape)
+    tallies = [_tally([name[level:] for name in names], place_TK, probability) for level in range(len(LEVELS))]
     if rule == "centroid":
-        answer = answers[_central(gallery.latlon_deg[index[:, 0]])]
-        if not answer[0]:
-            return None
+        answer = names[place_TK[_central(gallery.latlon_deg[index[:, 0]]), 0]]
     else:
-        tally = _tally(names, probability, 0)
-        answer = min(tally, key=lambda name: _order(tally[name]))
-    ranking = tuple(_ranking(answer, names, probability, level) for level in range(len(LEVELS)))
+        answer = min(tallies[0], key=lambda name: _order(tallies[0][name]), default=("",) * len(LEVELS))
+    if not answer[0] or not tallies[0][answer][0]:
+        return None
+    ranking = tuple(_ranking(answer[level:], tallies[level], level) for level in range(len(LEVELS)))
     return PlaceVotes(rule=rule, ranking=ranking)
 
 
-def _names(labels: Labels, index_TK: NDArray[np.int64]) -> list[list[_Name]]:
-    """The four names of each frame's candidates."""
+def _names(labels: Labels, rows: NDArray[np.int64]) -> list[_Name]:
+    """The four names of some gallery rows."""
     columns = [labels.get(level) for level in LEVELS]
-    rows, of_candidate = np.unique(index_TK, return_inverse=True)
-    known = [tuple("" if column is None else str(column[row]) for column in columns) for row in rows]
-    return [[known[i] for i in row] for row in of_candidate.reshape(index_TK.shape)]
+    return [tuple("" if column is None else str(column[row]) for column in columns) for row in rows]
 
 
 def _central(answers_deg: Floats) -> int:
@@ -77,16 +73,18 @@ def _central(answers_deg: Floats) -> int:
     return int(np.argmin(distance_km(answers_deg, centroid(answers_deg))))
 
 
-def _tally(names: list[list[_Name]], probability_TK: Floats, level: int) -> dict[_Name, tuple[float, float]]:
-    """Share of the frames and mean probability of each place that is named at a level, in the order of the frames."""
-    votes = Counter(row[0][level:] for row in names)
-    mass: dict[_Name, float] = {}
-    for row, probabilities in zip(names, probability_TK.tolist(), strict=True):
-        for name, probability in zip(row, probabilities, strict=True):
-            if name[level]:
-                mass[name[level:]] = mass.get(name[level:], 0.0) + probability
-    frames = len(names)
-    return {name: (votes[name] / frames, min(1.0, total / frames)) for name, total in mass.items()}
+def _tally(names: list[_Name], place_TK: NDArray[np.int64], probability_TK: Floats) -> dict[_Name, tuple[float, float]]:
+    """Share of the frames and mean probability of each name, in the order of the frames; places without one are out.
+
+    names: of the places that place_TK counts through.
+    """
+    number = {name: n for n, name in enumerate(dict.fromkeys(names))}
+    name_TK = np.array([number[name] for name in names])[place_TK]
+    votes = np.bincount(name_TK[:, 0], minlength=len(number)) / len(name_TK)
+    mass = np.bincount(name_TK.ravel(), probability_TK.ravel(), minlength=len(number)) / len(name_TK)
+    _, first = np.unique(name_TK, return_index=True)  # every number occurs: so they are 0, 1, ...
+    known = list(number)
+    return {known[n]: (float(votes[n]), min(1.0, float(mass[n]))) for n in np.argsort(first) if known[n][0]}
 
 
 def _order(scores: tuple[float, float]) -> tuple[float, float]:
@@ -95,18 +93,16 @@ def _order(scores: tuple[float, float]) -> tuple[float, float]:
     return -share, -probability
 
 
-def _ranking(answer: _Name, names: list[list[_Name]], probability_TK: Floats, level: int) -> tuple[PlaceVote, ...]:
+def _ranking(answer: _Name, tally: dict[_Name, tuple[float, float]], level: int) -> tuple[PlaceVote, ...]:
     """The answer's own place at a level, then the others by share; () where the answer names none there."""
-    chosen = answer[level:]
-    if not chosen[0]:
+    if not answer[0]:
         return ()
-    tally = _tally(names, probability_TK, level)
-    others = sorted((name for name in tally if name != chosen), key=lambda name: _order(tally[name]))
+    others = sorted((name for name in tally if name != answer), key=lambda name: _order(tally[name]))
     return tuple(
         PlaceVote(
             labels=PlaceLabels(**dict(zip(LEVELS[level:], name, strict=True))),
             share=tally[name][0],
             probability=tally[name][1],
         )
-        for name in [chosen, *others[: RANKED - 1]]
+        for name in [answer, *others[: RANKED - 1]]
     )
