@@ -1,5 +1,7 @@
 """The loop: phases, steps, accumulation, randomness, and what happens when the loss breaks."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from vgeo.errors import SettingError
 from vgeo.formats.features import FeatureFile
 from vgeo.formats.gallery import Gallery
 from vgeo.geo.sphere import distance_km
+from vgeo.methods.vidtag import VidTag
 from vgeo.training.curve import Curve
 from vgeo.training.data import positioned
 from vgeo.training.evaluate import gallery_keys, validate
@@ -182,6 +185,30 @@ def test_a_broken_loss_names_where(features: FeatureFile) -> None:
 
             loop.method.loss = broken  # type: ignore[method-assign]
     assert ends == [1]
+
+
+@pytest.mark.slow  # the compiler's time
+@pytest.mark.parametrize("case", ["tiny", "vidtag"])
+def test_a_compiled_loss_is_the_same(features: FeatureFile, case: str) -> None:
+    def losses(compiled: bool) -> list[float]:
+        loop = make(features, Options(compile=compiled, epochs=2), clip_frames=6, noise=0.01)
+        if case == "vidtag":
+            torch.manual_seed(0)
+            loop.method = VidTag(replace(VidTag.debug_config(), encoders=("gist",), feature_dims=(8,)))
+        return [result.losses["total"] for result in loop.run()]
+
+    assert losses(True) == pytest.approx(losses(False), rel=1e-3)
+
+
+def test_what_cannot_be_compiled_is_said(features: FeatureFile) -> None:
+    loop = make(features, Options(compile=True))
+
+    def broken(*_: object) -> dict[str, Tensor]:
+        raise torch._dynamo.exc.TorchDynamoException("no such thing")
+
+    loop.method.loss = broken  # type: ignore[method-assign]
+    with pytest.raises(SettingError, match=r"loss of body cannot be compiled .*; leave out --compile"):
+        next(loop.run())
 
 
 def test_too_little_memory_names_what_helps(features: FeatureFile) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import torch
 import worlds
 from safetensors.torch import load_file, save
 
+from vgeo.device import choose
 from vgeo.errors import BusyError, DiskError, FormatError, InputError, OutputError, SettingError
 from vgeo.formats.checkpoints import atomic_folder, read_model
 from vgeo.formats.gallery import read_gallery
@@ -281,9 +283,9 @@ sys.exit(run(sys.argv[1:]))
 """
 
 
-def start(features: Path, out: Path, *more: str) -> "subprocess.Popen[str]":
+def start(features: Path, out: Path, *more: str, settings: Sequence[str] = SMALL) -> "subprocess.Popen[str]":
     words = ["train", str(features), "--out", str(out), "--seed", "5", "--epochs", "300", "--eval-every", "1", *more]
-    words += [word for setting in SMALL for word in ("--set", setting)]
+    words += [word for setting in settings for word in ("--set", setting)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         [sys.executable, "-c", SCRIPT, *words], stderr=subprocess.PIPE, text=True, env=environment, cwd=out.parent
@@ -343,3 +345,45 @@ def test_of_equal_medians_the_one_with_more_hits_is_better() -> None:
         best, 0, measured(0.1, 0.9)
     )
     assert not run_module._improves(best, 0, None) and run_module._improves(best, 1, None)
+
+
+VIDTAG = (
+    "init=scratch", "encoders=gist", "feature_dims=8", "heads=2", "feedforward=16", "mlp_widths=16", "embed_dim=16",
+    "sigmas=1,1024", "fourier=8", "location_width=16", "location_depth=1", "batch_clips=4", "clip_frames=6",
+    "warmup_steps=3", "dropout=0.1", "learning_rate=3e-3", "refine_learning_rate=3e-3",
+)  # fmt: skip
+
+
+def within(out: Path, phase: int) -> bool:
+    """Whether what is kept stands within that phase."""
+    if not (out / STATE).exists():
+        return False
+    position = read_state(out / STATE).facts["position"]
+    return position["phase"] == phase and 0 < position["epoch"] < 14
+
+
+def test_a_kill_in_either_phase_of_vidtag_is_made_good_bit_by_bit(features: Path, tmp_path: Path) -> None:
+    """Dropout and the noise of phase II included, and the switch between the phases."""
+    out = tmp_path / "m"
+    words = ("--method", "vidtag", "--epochs", "16", "--device", "cpu")
+    process = start(features, out, *words, settings=VIDTAG)
+    for phase, number in (("align", 0), ("refine", 1)):
+        while process.poll() is None and not within(out, number):
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+        assert within(out, number), f"not killed in {phase}"
+        load_model(out)
+        process = start(features, out, *words, "--resume", settings=VIDTAG)
+    assert process.stderr is not None
+    rest = process.stderr.read()
+    assert process.wait() == 0, rest
+    straight = tmp_path / "straight"
+    torch.set_num_threads(1)
+    train(
+        [features], "vidtag", straight, settings=VIDTAG, options=Options(seed=5, epochs=16), eval_every=1,
+        compute=choose("cpu"),
+    )  # fmt: skip
+    for name in ("last/model.safetensors", "model.safetensors", "last/config.json", str(STATE)):
+        assert (out / name).read_bytes() == (straight / name).read_bytes(), name
+    assert [{**line, "seconds": 0} for line in lines(out)] == [{**line, "seconds": 0} for line in lines(straight)]

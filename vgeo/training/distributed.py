@@ -8,6 +8,8 @@ the first process measures, writes and tells; its name in torch is rank 0.
 import hashlib
 import json
 import os
+import signal
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -58,6 +60,22 @@ def joined(compute: Compute) -> Iterator[Compute]:
         raise VgeoError(
             f"another process of this run has ended: what it said is the reason ({first_line(error)})"
         ) from error
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let a write end before a polite kill is obeyed: torchrun sends one as soon as another process has gone."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: caught.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+        if caught:
+            signal.raise_signal(signal.SIGTERM)
 
 
 def _meet(compute: Compute) -> Compute:

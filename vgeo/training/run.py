@@ -16,6 +16,7 @@ from vgeo.errors import SettingError
 from vgeo.formats.checkpoints import WEIGHTS, load_safetensors
 from vgeo.layers.ranks import rank
 from vgeo.methods.settings import differences
+from vgeo.training.distributed import undisturbed
 from vgeo.training.evaluate import Validation
 from vgeo.training.folder import RunFolder
 from vgeo.training.loop import EpochResult, Loop, Position
@@ -129,7 +130,8 @@ class Run:
         phases, at = self.loop.method.phases, kept.state.facts["position"]
         best = {"phase": phases[kept.best.phase], "epoch": kept.best.epoch, "validation": kept.best.validation}
         last = {"phase": phases[at["phase"]], "epoch": at["epoch"]}
-        self.folder.write(kept.best_weights, best, kept.state, last, kept.metrics)
+        with undisturbed():
+            self.folder.write(kept.best_weights, best, kept.state, last, kept.metrics)
         self._written = kept
         now = time.monotonic()
         self._write_at = now + max(_WRITE_EVERY_S, 10 * (now - began))
