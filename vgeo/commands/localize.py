@@ -43,7 +43,7 @@ def localize(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", help="Model folder; else models/geoclip if there.", rich_help_panel=options.MODEL),
+        typer.Option("--model", help="Model folder; else the newest in models/.", rich_help_panel=options.MODEL),
     ] = None,
     method: Annotated[
         str | None,
@@ -51,7 +51,7 @@ def localize(
             "--method",
             "-m",
             autocompletion=options.complete_methods,
-            help="Without a model folder: geoclip (released weights) or nearest (reference frames).",
+            help="geoclip as released, nearest (reference frames), or another's models/METHOD.",
             rich_help_panel=options.MODEL,
         ),
     ] = None,
@@ -90,6 +90,15 @@ def localize(
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            "--split",
+            help="Of feature files, only clips of this label split.",
+            autocompletion=options.one_of("train", "val", "test"),
+            rich_help_panel=options.INPUTS,
+        ),
+    ] = None,
     rate_hz: options.RateHz = None,
     every_s: options.EveryS = None,
     every_m: options.EveryM = None,
@@ -111,7 +120,7 @@ def localize(
     """Say where clips were filmed: for each frame a position, its confidence and the runners-up.
 
     Writes one track a clip as GeoJSON (to stdout unless --out is given), GPX, KML or CSV. Without
-    --model it takes the model trained here, else GeoCLIP as released and its own gallery.
+    --model it takes the newest model trained here, else GeoCLIP as released and its own gallery.
     """
     if model and method:
         raise UsageError("--model is a trained model, --method one without: give one of them")
@@ -138,6 +147,7 @@ def localize(
             places=places,
             vote=vote,
             refine_km=refine_km,
+            split=split,
             sampling=sampling,
             source=source,
             decoder=decoder,

@@ -40,6 +40,7 @@ def localize(
     places: bool = True,
     vote: str | None = None,
     refine_km: float | None = None,
+    split: str | None = None,
     sampling: Sampling = Sampling(),
     source: TrackSource = TrackSource(),
     decoder: str = "pyav",
@@ -61,15 +62,15 @@ def localize(
     else GeoCLIP's released weights. gallery: a file or a Gallery; None: the model's own, else gallery.h5.
     top_k: candidates a frame. places: name the nearest city. vote: how frames decide on the clip's city, where the
     gallery names cities: majority (None) or centroid. refine_km: divide the best places of the gallery until they are
-    so near to each other, with a model that was trained for it (`level_radii_km`). sampling, source, decoder: which
-    frames of a clip, and what gives them absolute time. settings: of the method, `key=value`. weights: local files
+    so near to each other, with a model that was trained for it (`level_radii_km`). split: of feature files only clips of
+    this label split. sampling, source, decoder: which frames of a clip, and what gives them absolute time. settings: of the method, `key=value`. weights: local files
     instead of the hub's or the package's, by encoder or method ("" is the only encoder). batch: takes the outcomes; a
     clip that fails is then left out, without it the error is raised.
     Raises, before the first clip: InputError, FormatError, SettingError, MissingModelError, UsageError.
     """
     prepared = prepare(
-        inputs, model, gallery, top_k=top_k, places=places, vote=vote, refine_km=refine_km, sampling=sampling,
-        source=source, decoder=decoder, settings=settings, weights=weights, device=device, precision=precision,
+        inputs, model, gallery, top_k=top_k, places=places, vote=vote, refine_km=refine_km, split=split,
+        sampling=sampling, source=source, decoder=decoder, settings=settings, weights=weights, device=device, precision=precision,
         offline=offline, progress=progress,
     )  # fmt: skip
     return prepared.run(batch, progress)
@@ -159,6 +160,7 @@ def prepare(
     places: bool = True,
     vote: str | None = None,
     refine_km: float | None = None,
+    split: str | None = None,
     sampling: Sampling = Sampling(),
     source: TrackSource = TrackSource(),
     decoder: str = "pyav",
@@ -173,12 +175,12 @@ def prepare(
     if top_k < 1:
         raise UsageError(f"--top-k {top_k}: must be at least 1")
     viewing = Viewing(sampling=sampling, source=source, decoder=decoder)
-    tasks = find_tasks(inputs)
+    tasks = find_tasks(inputs, split)
     if sampling != Sampling() and any(task.file is not None for task in tasks):
         log.warning("feature files are taken whole: what chooses frames, as --rate-hz does, is for clips")
     compute = choose(device, precision)
     chosen = dict(weights or {})
-    loaded = model if isinstance(model, Model) else load_model(_default_model(model), settings=settings, weights=chosen)
+    loaded = model if isinstance(model, Model) else load_model(default_model(model), settings=settings, weights=chosen)
     if refine_km is not None:
         check_refinable(loaded, refine_km)
     candidates = gallery if isinstance(gallery, Gallery) else _read_gallery(gallery, loaded)
@@ -196,7 +198,7 @@ def prepare(
     return Prepared(tasks, localizer, encoders, viewing)
 
 
-def _default_model(model: PathLike | None) -> PathLike | None:
+def default_model(model: PathLike | None) -> PathLike | None:
     """The given one; for a method without released weights the model of its name trained here; else the newest here.
 
     None, when nothing was trained here: GeoCLIP's released weights.

@@ -9,6 +9,7 @@ from pathlib import Path
 from vgeo.encoders.base import EncoderSpec
 from vgeo.errors import InputError, SettingError
 from vgeo.formats.features import FeatureFile
+from vgeo.training.data import SPLIT_LABEL
 from vgeo.video.clips import Clip, find_clips
 
 log = logging.getLogger(__name__)
@@ -30,10 +31,10 @@ class Task:
     video: int = 0  # its number in the file
 
 
-def find_tasks(inputs: PathLike | Sequence[PathLike]) -> list[Task]:
+def find_tasks(inputs: PathLike | Sequence[PathLike], split: str | None = None) -> list[Task]:
     """Find the clips in files, folders, lists and feature files; none given: features.h5 or clips/, whichever is here.
 
-    Raises InputError when there is nothing, or two clips of one id; FormatError for a damaged feature file.
+    split: of feature files only the clips with this value of the label "split". Raises InputError when there is nothing, or two clips of one id; FormatError for a damaged feature file.
     """
     given = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
     if not given:
@@ -42,7 +43,9 @@ def find_tasks(inputs: PathLike | Sequence[PathLike]) -> list[Task]:
     for path in given:
         if Path(path).suffix.lower() in FEATURE_SUFFIXES:
             file = FeatureFile.open(path)
-            tasks += [Task(f"{path}:{name}", name, file=file, video=v) for v, name in enumerate(file.video_ids)]
+            tasks += [
+                Task(f"{path}:{file.video_ids[v]}", file.video_ids[v], file=file, video=v) for v in _of(file, split)
+            ]
     others = [path for path in given if Path(path).suffix.lower() not in FEATURE_SUFFIXES]
     for clip in find_clips(others) if others else ():
         tasks.append(Task(clip.name, clip.video_id, clip=clip))
@@ -56,6 +59,18 @@ def find_tasks(inputs: PathLike | Sequence[PathLike]) -> list[Task]:
             )
         seen[task.video_id] = task.name
     return tasks
+
+
+def _of(file: FeatureFile, split: str | None) -> Sequence[int]:
+    """The clips of a split; all of them without one."""
+    if split is None:
+        return range(len(file.video_ids))
+    labels = file.labels.get(SPLIT_LABEL, [])
+    chosen = [number for number, label in enumerate(labels) if label == split]
+    if not chosen:
+        known = ", ".join(sorted({label for label in labels if label})) or "no labels of that kind"
+        raise InputError(f"{file.path}: no clip of split {split}; it has {known}")
+    return chosen
 
 
 def matching(file: FeatureFile, needed: EncoderSpec) -> str:
