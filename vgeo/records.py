@@ -126,8 +126,8 @@ class PlaceVotes:
 class Localization:
     """What a method says of one clip: a place for each frame, how sure, and the runners-up.
 
-    Probabilities are a softmax over all places of the gallery. A refined search hands a place's probability down to what
-    it is divided into, and what is not divided keeps its own: it is 1 in all, as if the fine gallery had been searched.
+    Probabilities are a softmax over all places of the gallery. A refined search hands a place's probability down to
+    what it is divided into, and what is not divided keeps its own: it is 1 in all, as with the fine gallery itself.
     """
 
     track: Track
