@@ -169,3 +169,21 @@ def test_the_first_capsules_alone() -> None:
     places = torch.tensor([[[1.0, 2.0]], [[3.0, 4.0]]], dtype=torch.float64)
     assert torch.equal(encoder(places, 1), encoder.capsules[0](places.reshape(-1, 2)).reshape(2, 1, 8))
     assert torch.equal(encoder(places, 3), encoder(places))
+
+
+def test_released_weights_start_every_level() -> None:
+    """The factor on cosines is the release's at all levels, and a finer capsule than the release has stays drawn."""
+    config = dataclasses.replace(
+        VidTagConfig(geo_refiner=False, temp_geo=False), sigmas=(16.0, 256.0, 4096.0), level_radii_km=(9.0, 1.0, 0.1)
+    )
+    torch.manual_seed(0)
+    method = VidTag(config)
+    tensors = {f"LocEnc{i}.capsule.0.b": torch.full((256, 2), float(i)) for i in range(3)}
+    for i in range(3):
+        for name, shape in (("capsule.1", (1024, 512)), ("capsule.3", (1024, 1024)), ("capsule.5", (1024, 1024))):
+            tensors |= {f"LocEnc{i}.{name}.weight": torch.zeros(shape), f"LocEnc{i}.{name}.bias": torch.zeros(1024)}
+        tensors |= {f"LocEnc{i}.head.0.weight": torch.zeros(512, 1024), f"LocEnc{i}.head.0.bias": torch.zeros(512)}
+    drawn = method.load_released({**tensors, "logit_scale": torch.tensor(3.5)})
+    assert drawn == ["the location encoder's capsule of sigma 4096"]
+    assert [method.level_scale(level) for level in range(3)] == pytest.approx([math.exp(3.5)] * 3)
+    assert [float(c.frequencies[0, 0]) for c in method.location.capsules[:2]] == [1.0, 2.0]

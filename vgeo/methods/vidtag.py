@@ -295,7 +295,8 @@ class VidTag(Method):
         """
         drawn = take_released(self.location, self.config.sigmas, tensors)
         with torch.no_grad():
-            self.logit_scale.copy_(tensors["logit_scale"].reshape(()))
+            for scale in (self.logit_scale, *([self.level_log_scales] if self.config.level_radii_km else [])):
+                scale.copy_(tensors["logit_scale"].reshape(()).expand_as(scale))
         return drawn
 
     def published_costs(self) -> tuple[PublishedCost, ...]:
