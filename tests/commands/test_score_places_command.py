@@ -73,6 +73,16 @@ def test_the_picture(suffix: str, here: Path) -> None:
     assert run([*command, "--overwrite"]) == 0
 
 
+def test_names_from_strangers(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Neither formulas for the picture nor escape codes for the terminal."""
+    table = "video_id,city\na,$\\frac{1$\nb,x\x1b[31m\nc," + "long " * 50 + "\n"
+    for name in ("said.csv", "true.csv"):
+        (here / name).write_text(table)
+    assert run(["score-places", "said.csv", "--truth", "true.csv", "--confusion", "c.png", "-f", "table"]) == 0
+    out = capfd.readouterr().out
+    assert "\x1b" not in out and "100.0 %" in out and (here / "c.png").stat().st_size > 1000
+
+
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [

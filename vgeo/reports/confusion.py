@@ -33,7 +33,11 @@ def plot_confusion(report: PlaceReport, path: str | Path, hardest: int = HARDEST
     shares = counts / counts.sum(axis=1, keepdims=True)
     n = len(counts)
     same = [city.labels.city for city in report.cities[:n]]
-    names = [city_name(city.labels, with_state=same.count(city.labels.city) > 1) for city in report.cities[:n]]
+    # A dollar sign would begin a formula.
+    names = [
+        city_name(city.labels, with_state=same.count(city.labels.city) > 1).replace("$", r"\$")
+        for city in report.cities[:n]
+    ]
     side = 2.6 + 0.34 * n
     figure = Figure(figsize=(max(5.2, side + 1.1), max(4.2, side)), layout="constrained")
     FigureCanvasAgg(figure)
