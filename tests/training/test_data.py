@@ -3,6 +3,7 @@
 from pathlib import Path
 from types import SimpleNamespace
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -11,6 +12,7 @@ import worlds
 from vgeo.device import Compute
 from vgeo.errors import FormatError, InputError, UsageError
 from vgeo.formats.clip_list import ListedClip
+from vgeo.formats.features import FeatureFile, FeatureWriter
 from vgeo.training.data import check_encoders, digest, positioned, split
 from vgeo.training.evaluate import whole_clips
 from vgeo.training.store import FeatureStore
@@ -190,3 +192,20 @@ def test_a_list_that_does_not_fit_says_so(tmp_path: Path) -> None:
         split([a], [], None, 0, listed("clip02"))
     with pytest.raises(FormatError, match="no listed clip is left"):
         split([a], [], 0, 0, [])
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_damage_in_one_of_two_encoders_names_it(tmp_path: Path, resident: bool) -> None:
+    encoders = {"gist": worlds.spec("gist", 8), "clip": worlds.spec("clip", 6)}
+    with FeatureWriter(tmp_path / "f.h5", encoders, "1 Hz", "pyav") as writer:
+        for video in ("a", "b"):
+            features = {name: np.ones((3, spec.dim)) for name, spec in encoders.items()}
+            writer.add(video, features, np.arange(3), np.full((3, 2), 50.0))
+        writer.finish()
+    with h5py.File(tmp_path / "f.h5", "r+") as file:
+        file["features/clip"][4, 2] = np.inf  # the writer refuses it
+    opened = FeatureFile.open(tmp_path / "f.h5")
+    with pytest.raises(FormatError, match=r"b: its clip features are not finite \(frame 1\); compute them again"):
+        FeatureStore([opened], positioned([opened]), list(encoders), CPU, resident).batch(
+            torch.arange(6)[None], torch.ones(1, 6, dtype=torch.bool)
+        )

@@ -126,7 +126,8 @@ def train(
 
     The folder holds the best model (lowest median error of the held-out frames), the last one in
     last/, its gallery, metrics.jsonl, and state/ to resume. What a method learns by is set with --set
-    or --config: 'vgeo methods --settings METHOD' lists it.
+    or --config: 'vgeo methods --settings METHOD' lists it. Several GPUs share each batch when started
+    by 'torchrun --standalone --nproc-per-node N -m vgeo train ...'.
     """
     from vgeo import logs, methods
     from vgeo.errors import UsageError
