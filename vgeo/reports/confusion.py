@@ -33,11 +33,7 @@ def plot_confusion(report: PlaceReport, path: str | Path, hardest: int = HARDEST
     shares = counts / counts.sum(axis=1, keepdims=True)
     n = len(counts)
     same = [city.labels.city for city in report.cities[:n]]
-    # A dollar sign would begin a formula.
-    names = [
-        city_name(city.labels, with_state=same.count(city.labels.city) > 1).replace("$", r"\$")
-        for city in report.cities[:n]
-    ]
+    names = [_short(city_name(city.labels, with_state=same.count(city.labels.city) > 1)) for city in report.cities[:n]]
     side = 2.6 + 0.34 * n
     figure = Figure(figsize=(max(5.2, side + 1.1), max(4.2, side)), layout="constrained")
     FigureCanvasAgg(figure)
@@ -57,3 +53,8 @@ def plot_confusion(report: PlaceReport, path: str | Path, hardest: int = HARDEST
     figure.colorbar(image, ax=axes, label="share of the city's clips", shrink=0.7)
     with atomic_write(path) as file:
         figure.savefig(file, format=Path(path).suffix.lstrip(".").lower() or "png", dpi=130, facecolor="white")
+
+
+def _short(name: str) -> str:
+    """A name that leaves room for the picture; a dollar sign would begin a formula."""
+    return (name if len(name) <= 30 else f"{name[:29]}…").replace("$", r"\$")
