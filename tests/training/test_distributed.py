@@ -1,6 +1,7 @@
 """Several processes: their gradients and weights are those of one on the joined batch, and they end together."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from worlds import Tiny, TinyConfig
 
+from vgeo import logs
 from vgeo.device import Compute
 from vgeo.errors import SettingError
 from vgeo.formats.features import FeatureFile
@@ -27,7 +29,7 @@ from vgeo.methods.geoclip import GeoClip
 from vgeo.methods.vidtag import VidTag
 from vgeo.stages.train import TrainResult, train
 from vgeo.training.data import positioned
-from vgeo.training.distributed import agreed, check_same
+from vgeo.training.distributed import agreed, check_same, joined, undisturbed
 from vgeo.training.loop import Loop, Options, _Epoch
 from vgeo.training.meter import Meter
 from vgeo.training.store import FeatureStore
@@ -169,6 +171,64 @@ def test_a_run_of_two_processes_is_the_run_of_one(together: Path) -> None:
     said = [json.loads((together / f"result-{number}.json").read_text()) for number in range(2)]
     assert said[0] == said[1], "the other process returns what the first one measured"
     assert said[0] == [2, alone.best_epoch, pytest.approx(alone.median_error_km, rel=1e-4)]
+
+
+def test_a_polite_kill_waits_for_the_write() -> None:
+    seen: list[str] = []
+    before = signal.signal(signal.SIGTERM, lambda *_: seen.append("killed"))
+    try:
+        with undisturbed():
+            signal.raise_signal(signal.SIGTERM)
+            seen.append("written")
+        assert seen == ["written", "killed"]
+        with undisturbed():
+            pass
+        assert seen == ["written", "killed"]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_only_the_first_process_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    logger = logging.getLogger("vgeo")
+    before = logger.level, logger.propagate, list(logger.handlers)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    try:
+        for number, level in (("0", logging.INFO), ("1", logging.ERROR)):
+            monkeypatch.setenv("RANK", number)
+            logs.configure(0)
+            assert logger.level == level
+    finally:
+        logger.setLevel(before[0])
+        logger.propagate, logger.handlers[:] = before[1:]
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"RANK": "0", "WORLD_SIZE": "2"}, "do not meet .*MASTER_ADDR"),
+        ({"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "device": "cuda:1"}, "gives each process its own"),
+        ({"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "device": "cuda"}, "0 CUDA devices here.*--device cpu"),
+    ],
+)
+def test_processes_that_cannot_meet_say_so(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], words: str
+) -> None:
+    device = torch.device(environment.pop("device", "cpu"))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingError, match=words), joined(Compute(device, torch.float32)):
+        pass
+
+
+def test_alone_nothing_is_met(monkeypatch: pytest.MonkeyPatch) -> None:
+    for environment in ({}, {"WORLD_SIZE": "4"}, {"WORLD_SIZE": "1", "RANK": "0"}):
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        with joined(CPU) as compute:
+            assert compute is CPU
+            assert world_size() == 1
 
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "vgeo"]

@@ -37,7 +37,7 @@ def joined(compute: Compute) -> Iterator[Compute]:
     others before they say it too; but what only they know of they do say.
     Raises SettingError when there is no device for each, VgeoError when another process has gone.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+    if not {"RANK", "WORLD_SIZE"} <= os.environ.keys() or os.environ["WORLD_SIZE"] == "1" or dist.is_initialized():
         yield compute
         return
     others = int(os.environ.get("LOCAL_RANK", "0")) > 0
