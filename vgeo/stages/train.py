@@ -24,7 +24,7 @@ from vgeo.methods.base import Method
 from vgeo.methods.settings import format_value, given, to_dict
 from vgeo.stages.train_inputs import check_widths, city_gallery, fitting_settings, training_gallery
 from vgeo.stages.train_start import check_features, check_phase, load_start, read_start
-from vgeo.training.cautions import cautions, check_compiler
+from vgeo.training.cautions import cautions, check_compiler, far_off_km
 from vgeo.training.centres import At, at_centres
 from vgeo.training.data import Split, check_encoders, digest, split
 from vgeo.training.distributed import agreed, check_same, joined
@@ -194,14 +194,16 @@ def _announce(name: str, model: Method, options: Options, parts: Split, places: 
         if parts.val
         else "none held out"
     )
+    off_km = far_off_km((parts.val or parts.train).latlon_deg, places.latlon_deg)
     log.info(
-        "%d frames of %d clips; %s; gallery of %d places",
+        "%d frames of %d clips; %s; gallery of %d places, %s from them (median)",
         len(parts.train),
         len(parts.train.video_ids),
         held,
         len(places),
+        format_km(off_km),
     )
-    for caution in cautions(model, phases, options, parts.train):
+    for caution in cautions(model, phases, options, parts.train, off_km):
         log.warning(caution)
 
 

@@ -5,17 +5,30 @@ import shutil
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vgeo.errors import SettingError
+from vgeo.geo.sphere import distance_km, unit_vectors
 from vgeo.methods.base import Method
+from vgeo.metrics import WITHIN_KM
 from vgeo.training.data import Frames
 from vgeo.training.loop import Options
 from vgeo.training.sampling import steps_per_epoch
 
+_FRAMES, _CHUNK = 1000, 65536
 
-def cautions(method: Method, phases: Sequence[str], options: Options, frames: Frames) -> list[str]:
-    """One line each of a warm-up that hardly ends, and of clips too short for the frames drawn from them."""
+
+def cautions(method: Method, phases: Sequence[str], options: Options, frames: Frames, off_km: float) -> list[str]:
+    """One line each of a gallery elsewhere, a warm-up that hardly ends, clips too short for the frames drawn from them.
+
+    off_km: what `far_off_km` says of the gallery.
+    """
     said = []
+    if off_km > WITHIN_KM[-1]:
+        said.append(
+            f"the gallery's places are {off_km:,.0f} km from the frames (median), so hardly an answer can be right; "
+            "build one where the data is: 'vgeo build-gallery grid FEATURES'"
+        )
     lengths = np.diff(frames.clip_first)
     for phase in phases:
         recipe = options.recipe(method, phase)
@@ -35,6 +48,19 @@ def cautions(method: Method, phases: Sequence[str], options: Options, frames: Fr
                 "they are filled up and masked"
             )
     return list(dict.fromkeys(said))
+
+
+def far_off_km(latlon_deg: NDArray[np.float64], places_deg: NDArray[np.float64]) -> float:
+    """How far a gallery's nearest place is from a frame, in the median of up to 1,000 frames: no answer is better."""
+    some = latlon_deg[np.linspace(0, len(latlon_deg) - 1, min(len(latlon_deg), _FRAMES)).astype(int)]
+    frames_N3, places_G3 = unit_vectors(some), unit_vectors(places_deg)
+    best = np.full(len(some), -1)
+    nearest = np.full(len(some), -np.inf)
+    for first in range(0, len(places_G3), _CHUNK):
+        cosine = frames_N3 @ places_G3[first : first + _CHUNK].T
+        better = cosine.max(1) > nearest
+        best[better], nearest[better] = first + cosine.argmax(1)[better], cosine.max(1)[better]
+    return float(np.median(distance_km(some, places_deg[best])))
 
 
 def check_compiler() -> None:
