@@ -90,8 +90,8 @@ def build_points(
 ) -> Gallery:
     """Take the inputs' own positions, in their order; repeated ones stay unless told otherwise.
 
-    split: as in `read_places`. keep_features: carry the features of a feature file along (for `nearest`). unique: drop repeated
-    positions. thin_m: drop positions nearer than this to one before them. The first of each is kept.
+    split: as in `read_places`. keep_features: carry the features of a feature file along (for `nearest`). unique: drop
+    repeated positions. thin_m: drop positions nearer than this to one before them. The first of each is kept.
     """
     if thin_m is not None and not 0 <= thin_m < math.inf:
         raise UsageError(f"--thin-m {thin_m:g}: must be 0 or more")

@@ -62,16 +62,16 @@ def localize(
     else GeoCLIP's released weights. gallery: a file or a Gallery; None: the model's own, else gallery.h5.
     top_k: candidates a frame. places: name the nearest city. vote: how frames decide on the clip's city, where the
     gallery names cities: majority (None) or centroid. refine_km: divide the best places of the gallery until they are
-    so near to each other, with a model that was trained for it (`level_radii_km`). split: of feature files only clips of
-    this label split. sampling, source, decoder: which frames of a clip, and what gives them absolute time. settings: of the method, `key=value`. weights: local files
-    instead of the hub's or the package's, by encoder or method ("" is the only encoder). batch: takes the outcomes; a
-    clip that fails is then left out, without it the error is raised.
+    so near to each other, with a model that was trained for it (`level_radii_km`). split: of feature files only clips
+    of this label split. sampling, source, decoder: which frames of a clip, and what gives them absolute time. settings:
+    of the method, `key=value`. weights: local files instead of the hub's or the package's, by encoder or method ("" is
+    the only encoder). batch: takes the outcomes; a clip that fails is then left out, without it the error is raised.
     Raises, before the first clip: InputError, FormatError, SettingError, MissingModelError, UsageError.
     """
     prepared = prepare(
         inputs, model, gallery, top_k=top_k, places=places, vote=vote, refine_km=refine_km, split=split,
-        sampling=sampling, source=source, decoder=decoder, settings=settings, weights=weights, device=device, precision=precision,
-        offline=offline, progress=progress,
+        sampling=sampling, source=source, decoder=decoder, settings=settings, weights=weights, device=device,
+        precision=precision, offline=offline, progress=progress,
     )  # fmt: skip
     return prepared.run(batch, progress)
 
