@@ -34,7 +34,8 @@ class Task:
 def find_tasks(inputs: PathLike | Sequence[PathLike], split: str | None = None) -> list[Task]:
     """Find the clips in files, folders, lists and feature files; none given: features.h5 or clips/, whichever is here.
 
-    split: of feature files only the clips with this value of the label "split". Raises InputError when there is nothing, or two clips of one id; FormatError for a damaged feature file.
+    split: of feature files only the clips with this value of the label "split".
+    Raises InputError when there is nothing, or two clips of one id; FormatError for a damaged feature file.
     """
     given = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
     if not given:
