@@ -277,7 +277,7 @@ SCRIPT = """
 import sys, torch
 torch.set_num_threads(1)
 import vgeo.training.run as run
-run._WRITE_EVERY_S = 0.0
+run._WRITE_EVERY_S = run._REST = 0  # every epoch is written
 from vgeo.cli import run
 sys.exit(run(sys.argv[1:]))
 """

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 Validate = Callable[[str], Validation]  # by the phase that is being trained
 
 _WRITE_EVERY_S = 10.0  # epochs that follow each other faster are written together: a kill loses at most so much
+_REST = 10  # and times as long as writing takes passes without
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,7 @@ class Run:
             self._write()
 
     def _write(self) -> None:
-        """Put on disk what is not there yet; the next time not before ten times as long has passed."""
+        """Put on disk what is not there yet."""
         kept = self.kept
         if kept is None or kept is self._written:
             return
@@ -134,7 +135,7 @@ class Run:
             self.folder.write(kept.best_weights, best, kept.state, last, kept.metrics)
         self._written = kept
         now = time.monotonic()
-        self._write_at = now + max(_WRITE_EVERY_S, 10 * (now - began))
+        self._write_at = now + max(_WRITE_EVERY_S, _REST * (now - began))
 
     def _line(self, result: EpochResult, validation: dict[str, Any] | None, improved: bool, steps: int) -> str:
         """One line for people: epoch, loss, error, rate, time left."""
