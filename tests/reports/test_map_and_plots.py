@@ -159,3 +159,13 @@ def test_clusters_chain() -> None:
 def test_words_for_distances() -> None:
     assert [distance_text(km) for km in (0.0434, 1.24, 8642.0)] == ["43 m", "1.2 km", "8,642 km"]
     assert [nice_length(x) for x in (7.0, 99.0, 0.21)] == pytest.approx([5.0, 50.0, 0.2])
+
+
+def test_a_picture_by_clip_has_a_panel_for_each(tmp_path: Path) -> None:
+    pairs = [clip("a", 38.71, -9.14), clip("b", 34.69, 135.5), clip("c", 34.70, 135.5)]
+    said, truth = [said for said, _ in pairs], [truth for _, truth in pairs]
+    widths = []
+    for by_clip in (False, True):
+        plot_tracks(said, truth, tmp_path / f"{by_clip}.png", by_clip=by_clip)
+        widths.append(Image.open(tmp_path / f"{by_clip}.png").width)
+    assert widths[1] / widths[0] == pytest.approx(3 / 2, rel=0.1)  # b and c share a place

@@ -34,11 +34,13 @@ def plot_tracks(
     reference: Sequence[Track] = (),
     names: Mapping[str, str] | None = None,
     title: str = "",
+    by_clip: bool = False,
 ) -> None:
     """Draw predictions, and the truth where it is known, into a PNG (or what the suffix says: pdf, svg).
 
     reference: tracks drawn in grey underneath, such as those that a model was trained on.
     names: a panel's name by the id of a clip in it; where there is none, that of the nearest city.
+    by_clip: one panel for each clip, with its predictions joined in their order, rather than one for each place.
     Raises InputError when there is nothing to draw.
     """
     localizations = [said for said in localizations if len(said.track)]
@@ -49,7 +51,7 @@ def plot_tracks(
 
     truths = [truth_at(said, truth) for said in localizations]
     middles = np.array([middle(said, known) for said, known in zip(localizations, truths, strict=True)])
-    groups = clusters(middles)
+    groups = [[n] for n in range(len(middles))] if by_clip else clusters(middles)
     columns = min(PANELS_A_ROW, len(groups))
     rows = -(-len(groups) // columns)
     figure = Figure(figsize=(3.9 * columns + 0.4, 4.3 * rows + 0.9), layout="constrained")
@@ -59,7 +61,7 @@ def plot_tracks(
         members = [(localizations[n], truths[n]) for n in group]
         centre_deg = sphere.centroid(middles[group])
         name = (names or {}).get(localizations[group[0]].track.video_id) or _place(centre_deg)
-        _draw_panel(panel, members, reference, centre_deg, name)
+        _draw_panel(panel, members, reference, centre_deg, name, joined=by_clip)
     for panel in panels[len(groups) :]:
         panel.set_visible(False)
     handles, labels = panels[0].get_legend_handles_labels()
@@ -96,6 +98,7 @@ def _draw_panel(
     reference: Sequence[Track],
     centre_deg: Floats,
     name: str,
+    joined: bool = False,
 ) -> None:
     """One place. Axes are metres east and north of the centre, so that shapes are true."""
     known = [_metres(truth[~np.isnan(truth[:, 0])], centre_deg) for _, truth in members]
@@ -112,6 +115,8 @@ def _draw_panel(
         for start, end in zip(true[has & inside], guess[has & inside], strict=True):
             panel.plot(*np.stack([start, end]).T, color=ERROR, lw=0.8, alpha=0.7, zorder=2, label="error")
         panel.plot(*true[has].T, color=TRUTH, lw=2.2, zorder=3, label="true track")
+        if joined:
+            panel.plot(*guess.T, color=PREDICTION, lw=0.9, zorder=3.5, label="predicted track")
         panel.scatter(
             guess[:, 0],
             guess[:, 1],
