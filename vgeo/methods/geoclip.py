@@ -142,7 +142,8 @@ class GeoClip(Method):
         real_N = clips.mask_BT.flatten()
         noisy_N2 = self._noised(latlon_N2, self.config.gps_noise_m, generator)
         queued_Q2 = self._queued()
-        candidates_C2 = torch.cat([gather_rows(latlon_N2), queued_Q2])
+        latlon_M2 = gather_rows(latlon_N2)
+        candidates_C2 = torch.cat([latlon_M2, queued_Q2])
         keys_NE = F.normalize(self.location(noisy_N2), dim=-1)
         keys_CE = gather_rows(keys_NE)
         if len(queued_Q2):
@@ -157,11 +158,11 @@ class GeoClip(Method):
         target_NC = match_targets(latlon_N2, candidates_C2, **choice)
         total = cross_entropy_sum(scale * (queries_NE @ keys_CE.T).float(), target_NC, real_N, real_C)
         if c.symmetric:  # a position's candidates are the frames alone: the queue has none
-            target_NM = match_targets(latlon_N2, candidates_C2[: len(real_M)], **choice)
+            target_NM = match_targets(latlon_N2, latlon_M2, **choice)
             back_NM = scale * (keys_NE @ gather_rows(queries_NE).T).float()
             total = (total + cross_entropy_sum(back_NM, target_NM, real_N, real_M)) / 2
         if self.training and c.queue:
-            self._enqueue(clips.frames(clips.latlon_deg))
+            self._enqueue(latlon_M2[real_M])  # of all processes, whose queues stay alike
         return {"total": total / real_M.sum().clamp(min=1)}
 
     def _noised(self, latlon_N2: Tensor, noise_m: float, generator: torch.Generator) -> Tensor:
