@@ -187,28 +187,3 @@ def test_released_weights_start_every_level() -> None:
     assert drawn == ["the location encoder's capsule of sigma 4096"]
     assert [method.level_scale(level) for level in range(3)] == pytest.approx([math.exp(3.5)] * 3)
     assert [float(c.frequencies[0, 0]) for c in method.location.capsules[:2]] == [1.0, 2.0]
-
-
-def test_phase_two_draws_the_refined_to_every_level() -> None:
-    """The mean over true frames and coarser levels of (1 - cosine)^2, weighted by beta, comes on top."""
-    method, batch = made(level_radii_km=RADII, beta=3.0), clips()
-    method.begin("refine")
-    seen: list[Tensor] = []
-    assert method.geo_refiner is not None
-    method.geo_refiner.register_forward_hook(lambda *given: seen.append(given[-1].detach()))
-    terms = method.loss(batch, "refine", torch.Generator().manual_seed(5))
-    assert batch.latlon_deg is not None
-    expected, count = 0.0, 0
-    for b, t in batch.mask_BT.nonzero().tolist():
-        for level in range(2):
-            key = method.level_keys(Places(latlon_deg=batch.latlon_deg[b, t : t + 1]), level)[0].detach()
-            expected += (1 - float(F.normalize(seen[0][b, t], dim=0) @ key)) ** 2
-            count += 1
-    assert terms["levels"].item() == pytest.approx(3 * expected / count, rel=1e-5)
-    assert terms["total"].item() == pytest.approx(sum(terms[n].item() for n in ("frame", "video", "levels")), rel=1e-6)
-    without = made(beta=3.0)
-    without.load_state_dict({n: v for n, v in method.state_dict().items() if n != "level_log_scales"})
-    plain = without.loss(batch, "refine", torch.Generator().manual_seed(5))
-    assert set(plain) == {"total", "frame", "video"}
-    assert plain["frame"].item() == pytest.approx(terms["frame"].item(), rel=1e-5)
-    assert torch.equal(plain["total"], plain["frame"] + plain["video"])

@@ -156,6 +156,26 @@ def test_best_is_the_first_candidate_and_every_cell_is_embedded_once() -> None:
     assert np.array_equal(best[0], best[2])
 
 
+def test_guides_lead_a_query_that_is_deaf_at_coarse_levels() -> None:
+    """The query sees fine waves only, as GeoRefiner's does; the guide sees coarse ones as well."""
+    gallery = grid(BOXES["equator"], 300.0)
+    embed = waves((900.0, 250.0, 80.0))
+    steps = plan(300.0, 20.0, (900.0, 200.0, 50.0))
+    search = RefinedSearch(embed(gallery, steps.level), gallery, embed, SCALES, steps, beam=1)
+    places = np.random.default_rng(3).uniform(-6, 6, (30, 2)) + np.array([0, 28])
+    guides = embed(places, 2)
+    deaf = guides.clone()
+    deaf[:, :96] = 0.01 * torch.randn(30, 96, generator=torch.Generator().manual_seed(0))
+    alone, led = (
+        np.concatenate([search(q[None], 1, guides_NE=guide).candidates_deg[:, 0] for q, guide in pairs])
+        for pairs in ([(q, None) for q in deaf], [(q, g[None]) for q, g in zip(deaf, guides, strict=True)])
+    )
+    assert (distance_km(led, places) < 30).mean() > 0.9
+    assert (distance_km(alone, places) < 30).mean() < 0.5
+    everywhere = search(deaf, 1, guides_NE=guides, within_km=21_000)
+    assert torch.allclose(everywhere.spread.confidence_N, torch.ones(30, dtype=torch.float64), atol=1e-5)
+
+
 def test_many_queries_are_searched_for_in_parts() -> None:
     gallery = grid(BOXES["equator"], 300.0)
     embed = waves((900.0, 250.0, 80.0))

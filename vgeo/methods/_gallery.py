@@ -46,17 +46,22 @@ def final_queries(method: Method, clips: Clips, keys_GE: Keys, latlon_deg: NDArr
     def best(queries_NE: Tensor) -> NDArray[np.float64]:
         return latlon_deg[top_k(queries_NE, keys_GE, 1).index_NK[:, 0].cpu().numpy()]
 
-    return queries_after(method, clips, best, keys_GE.shape[1])
+    return queries_after(method, clips, best, keys_GE.shape[1])[0]
 
 
-def queries_after(method: Method, clips: Clips, best: Callable[[Tensor], NDArray[np.float64]], width: int) -> Tensor:
-    """`final_queries`, where `best` finds the best position of each query: [N, E] -> [N, 2]. width: E of the keys."""
+def queries_after(
+    method: Method, clips: Clips, best: Callable[[Tensor], NDArray[np.float64]], width: int
+) -> tuple[Tensor, Tensor | None]:
+    """`final_queries`, and those that the first retrieval was made with where there was one.
+
+    best: finds the best position of each query, [N, E] -> [N, 2]. width: E of the keys.
+    """
     queries_BTE = method.queries(clips).float()
     if queries_BTE.shape[-1] != width:
         raise FormatError(f"the gallery's keys are {width} wide, the model's {queries_BTE.shape[-1]}")
     if not method.refines:
-        return queries_BTE
+        return queries_BTE, None
     latlon = torch.from_numpy(best(queries_BTE.flatten(0, 1)))
     if queries_BTE.device.type != "mps":  # which has no float64: the positions stay on the CPU
         latlon = latlon.to(queries_BTE.device)
-    return method.refined(clips, latlon.view(*queries_BTE.shape[:2], 2)).float()
+    return method.refined(clips, latlon.view(*queries_BTE.shape[:2], 2)).float(), queries_BTE

@@ -3,7 +3,6 @@
 Shapes: B clips, T frames, N rows of this process, M rows of all processes, E embedding width.
 """
 
-from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -74,16 +73,6 @@ def alignment_loss(
     negatives = (similar_NM.square() * negative_NM).sum() / pairs
     positives = ((similar_NM - 1).square() * (positive_NM & real_N[:, None])).sum() / real_M.sum().clamp(min=1)
     return 2 * alpha * negatives + beta * positives
-
-
-def positive_loss(refined_BTE: Tensor, true: Sequence[Tensor], mask_BT: Tensor) -> Tensor:
-    """Squared error of each frame's similarity to its own true embedding to 1, mean over frames and over several true.
-
-    The positives of `alignment_loss` alone; the result is this process's part of the whole loss.
-    """
-    with torch.autocast(refined_BTE.device.type, enabled=False):
-        error_BT = torch.stack([((refined_BTE.float() * one.float()).sum(-1) - 1).square() for one in true]).mean(0)
-    return (error_BT * mask_BT).sum() / gather_rows(mask_BT).sum().clamp(min=1)
 
 
 def as_clips(embedded_BTE: Tensor, mask_BT: Tensor, level: Literal["frames", "mean"]) -> Tensor:

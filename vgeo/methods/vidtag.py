@@ -33,7 +33,7 @@ from vgeo.layers.ranks import gather_rows, own_rows
 from vgeo.layers.sequence import attended, in_windows, sinusoids
 from vgeo.methods._published import table_8, table_14
 from vgeo.methods._vidtag_config import VidTagConfig
-from vgeo.methods._vidtag_refine import alignment_loss, as_clips, corrupt, draw_noise, positive_loss
+from vgeo.methods._vidtag_refine import alignment_loss, as_clips, corrupt, draw_noise
 from vgeo.methods.base import Clips, Method, Places, PublishedCost, Recipe
 
 ALIGN, REFINE = "align", "refine"
@@ -270,19 +270,13 @@ class VidTag(Method):
         return {"total": torch.stack(terms).mean() / real_M.sum().clamp(min=1)}
 
     def _refine_loss(self, clips: Clips, generator: torch.Generator) -> dict[str, Tensor]:
-        """Eqs. 2 to 5, between refined embeddings of corrupted tracks and embeddings of the true ones.
-
-        With levels, the refined ones are also drawn to the true places' keys of the coarser levels, ours: else a search
-        that starts with those would not find with them what the ordinary keys do.
-        """
+        """Eqs. 2 to 5, between refined embeddings of corrupted tracks and embeddings of the true ones."""
         assert clips.latlon_deg is not None
         c, mask_BT = self.config, clips.mask_BT
         with torch.no_grad():
             noise = draw_noise(mask_BT, c.collapse, c.jitter_deg, c.shift_deg, generator)
             noisy_BT2 = corrupt(clips.latlon_deg, noise)
-            places = torch.stack([noisy_BT2, clips.latlon_deg])
-            sums = self.location.partial_sums(places) if c.level_radii_km else [self.location(places)]
-            *coarse, (gps, true) = (F.normalize(level, dim=-1) for level in sums)
+            gps, true = F.normalize(self.location(torch.stack([noisy_BT2, clips.latlon_deg])), dim=-1)
             context_BTW = self._context(self._joined(clips), mask_BT)
         refined = self._refine(gps, context_BTW, mask_BT)
         near_NM = None
@@ -292,11 +286,7 @@ class VidTag(Method):
         frame = alignment_loss(refined.flatten(0, 1), true.flatten(0, 1), mask_BT.flatten(), c.alpha, c.beta, near_NM)
         refined_BV, true_BV = (as_clips(x, mask_BT, c.video_level) for x in (refined, true))
         video = alignment_loss(refined_BV, true_BV, mask_BT.any(1), c.alpha, c.beta)
-        terms = {"total": frame + video, "frame": frame, "video": video}
-        if coarse:
-            terms["levels"] = c.beta * positive_loss(refined, [true for _, true in coarse], mask_BT)
-            terms["total"] = terms["total"] + terms["levels"]
-        return terms
+        return {"total": frame + video, "frame": frame, "video": video}
 
     def load_released(self, tensors: dict[str, Tensor]) -> list[str]:
         """Take over GeoCLIP's location encoder and factor on cosines; return what stays as it was drawn.

@@ -123,11 +123,25 @@ class RefinedSearch:
 
     def best(self, queries_NE: Tensor) -> Floats:
         """The best position of each query [N, 2]."""
-        return np.concatenate([self._divide(part, 1)[1][:, 0] for part in queries_NE.split(_TOGETHER)])
+        return np.concatenate([self._divide(part, None, 1)[1][:, 0] for part in queries_NE.split(_TOGETHER)])
 
-    def __call__(self, queries_NE: Tensor, k: int, *, rows: int = 1, within_km: float = 1.0) -> Refined:
-        """Return the k best cells of each query, and the `rows` best rows of the gallery."""
-        found = [self._answer(part, k, rows, within_km) for part in queries_NE.split(_TOGETHER)]
+    def __call__(
+        self,
+        queries_NE: Tensor,
+        k: int,
+        *,
+        guides_NE: Tensor | None = None,
+        rows: int = 1,
+        within_km: float = 1.0,
+    ) -> Refined:
+        """Return the k best cells of each query, and the `rows` best rows of the gallery.
+
+        guides_NE: other queries whose best places are divided as well. A query that was made to resemble a place's
+        ordinary key is nearly deaf at coarse levels (their cosine to it is 0.05 to 0.4); the frame's own leads there.
+        """
+        parts = queries_NE.split(_TOGETHER)
+        guides = [None] * len(parts) if guides_NE is None else guides_NE.split(_TOGETHER)
+        found = [self._answer(part, guide, k, rows, within_km) for part, guide in zip(parts, guides, strict=True)]
         k = min(one.candidates_deg.shape[1] for one in found)
         return Refined(
             candidates_deg=np.concatenate([one.candidates_deg[:, :k] for one in found]),
@@ -137,8 +151,8 @@ class RefinedSearch:
             row_probability_NK=np.concatenate([one.row_probability_NK for one in found]),
         )
 
-    def _answer(self, queries_NE: Tensor, k: int, rows: int, within_km: float) -> Refined:
-        top, candidates_deg, shares = self._divide(queries_NE, k)
+    def _answer(self, queries_NE: Tensor, guides_NE: Tensor | None, k: int, rows: int, within_km: float) -> Refined:
+        top, candidates_deg, shares = self._divide(queries_NE, guides_NE, k)
         coarse = top_k(queries_NE, self.keys_GE, rows)
         return Refined(
             candidates_deg=candidates_deg,
@@ -149,7 +163,7 @@ class RefinedSearch:
         )
 
     @torch.no_grad()
-    def _divide(self, queries_NE: Tensor, k: int) -> tuple[TopK, Floats, list[Share]]:
+    def _divide(self, queries_NE: Tensor, guides_NE: Tensor | None, k: int) -> tuple[TopK, Floats, list[Share]]:
         """Go down all steps: the k best of the finest cells, their positions, and where the probability lies."""
         scale = self._scales[self.plan.level]
         top = top_k(queries_NE, self.keys_GE, self.beam, scale=scale)
@@ -157,6 +171,8 @@ class RefinedSearch:
         shares, cells, before = [], None, None
         for number, (lattice, level) in enumerate(self.plan.steps, 1):
             kept = np.unique(top.index_NK.cpu().numpy())
+            if guides_NE is not None:
+                kept = np.union1d(kept, top_k(guides_NE, share.keys_GE, self.beam).index_NK.cpu().numpy())
             left = np.ones(len(share.latlon_deg), bool)
             left[kept] = False
             shares.append(share._replace(left_G=left))

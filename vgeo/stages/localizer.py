@@ -80,8 +80,9 @@ class Localizer:
     @torch.inference_mode()
     def __call__(self, clip: ClipQuery) -> Localization:
         """Localize one clip: every frame takes its best place."""
-        queries_TE = self._queries(clip)
-        found = self._search(queries_TE, self.top_k, CANDIDATES if self.rule else 1, WITHIN_KM)
+        queries_TE, first_TE = self._queries(clip)
+        rows = CANDIDATES if self.rule else 1  # of the gallery, that votes look at
+        found = self._search(queries_TE, first_TE, k=self.top_k, rows=rows, within_km=WITHIN_KM)
         return Localization(
             track=Track(
                 video_id=clip.video_id,
@@ -100,8 +101,11 @@ class Localizer:
             votes=vote(self._search.gallery, found.row_TK, found.row_probability_TK, self.rule) if self.rule else None,
         )
 
-    def _queries(self, clip: ClipQuery) -> Tensor:
-        """What a clip's frames search with: [T, E] float32 on the device; the model's own layers never run in bf16."""
+    def _queries(self, clip: ClipQuery) -> tuple[Tensor, Tensor | None]:
+        """What a clip's frames search with, and what they did before where they search twice: [T, E] float32.
+
+        On the device; the model's own layers never run in bf16.
+        """
         features = {}
         for name in self.needed:
             # Half precision, as in a feature file: the answer does not depend on whether there was one between.
@@ -112,7 +116,8 @@ class Localizer:
             features[name] = torch.from_numpy(halves.astype(np.float32))[None].to(self.compute.device)
         mask_1T = torch.ones(1, len(clip.time_s), dtype=torch.bool, device=self.compute.device)
         clips = Clips(features=features, mask_BT=mask_1T)
-        return queries_after(self.model.method, clips, self._search.best, self._search.width)[0]
+        queries, first = queries_after(self.model.method, clips, self._search.best, self._search.width)
+        return queries[0], None if first is None else first[0]
 
 
 def _names(latlon_deg: Floats) -> tuple[str, ...]:

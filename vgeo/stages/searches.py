@@ -56,8 +56,11 @@ class ExactGallery:
         """The best place of each query: [T, 2]."""
         return self.gallery.latlon_deg[top_k(queries_TE, self._keys_GE, 1).index_NK[:, 0].cpu().numpy()]
 
-    def __call__(self, queries_TE: Tensor, k: int, rows: int, within_km: float) -> Answers:
-        """Find k distinct places a frame, and the gallery's best `rows` at distinct places."""
+    def __call__(self, queries_TE: Tensor, first_TE: Tensor | None, *, k: int, rows: int, within_km: float) -> Answers:
+        """Find k distinct places a frame, and the gallery's best `rows` at distinct places.
+
+        first_TE: what was searched for before; without meaning where all is compared.
+        """
         index_TK, score_TK, log_total_T = self._candidates(queries_TE, max(k, rows))
         probability_TK = torch.exp(self._scale * score_TK.double() - log_total_T[:, None]).clamp(max=1)
         spread = probability_mass(
@@ -108,9 +111,12 @@ class RefinedGallery:
         self._search = RefinedSearch(keys_GE, gallery.latlon_deg, self._embed, scales, steps)
         self.best = self._search.best
 
-    def __call__(self, queries_TE: Tensor, k: int, rows: int, within_km: float) -> Answers:
-        """Find the k best of the finest places of each frame, and the gallery's best `rows`."""
-        found = self._search(queries_TE, k, rows=rows, within_km=within_km)
+    def __call__(self, queries_TE: Tensor, first_TE: Tensor | None, *, k: int, rows: int, within_km: float) -> Answers:
+        """Find the k best of the finest places of each frame, and the gallery's best `rows`.
+
+        first_TE: what was searched for before, which leads the way as well.
+        """
+        found = self._search(queries_TE, k, guides_NE=first_TE, rows=rows, within_km=within_km)
         return Answers(
             found.candidates_deg, found.probability_NK, found.spread, found.index_NK, found.row_probability_NK
         )
