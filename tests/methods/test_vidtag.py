@@ -11,7 +11,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from vgeo.geo.sphere import distance_km
 from vgeo.layers.sequence import in_windows, sinusoids
-from vgeo.methods._vidtag_refine import Noise, alignment_loss, as_clips, corrupt, draw_noise
+from vgeo.methods._vidtag_refine import Noise, alignment_loss, as_clips, corrupt, draw_noise, stray
 from vgeo.methods.base import Clips, Places
 from vgeo.methods.vidtag import TempGeo, VidTag, VidTagConfig
 
@@ -327,6 +327,17 @@ def test_noise_is_drawn_as_appendix_a_says() -> None:
     quiet = draw_noise(mask[:50], 0.0, (0.0, 0.0), 0.0, torch.Generator())
     latlon = torch.rand(50, 8, 2, dtype=torch.float64)
     assert torch.allclose(corrupt(latlon, quiet), latlon, atol=1e-12)
+
+
+def test_outliers_jump_to_places_of_the_batch() -> None:
+    true = torch.rand(500, 8, 2, dtype=torch.float64)
+    moved = stray(true + 1, true, 0.3, torch.Generator().manual_seed(0))
+    stayed = (moved == true + 1).all(-1)
+    assert stayed.double().mean().item() == pytest.approx(0.7, abs=0.02)
+    places = {tuple(place) for place in true.reshape(-1, 2).tolist()}
+    jumped = [tuple(place) for place in moved[~stayed].tolist()]
+    assert set(jumped) <= places and len(set(jumped)) > 0.8 * len(jumped)  # anywhere, not to one
+    assert torch.equal(stray(true + 1, true, 0.0, torch.Generator()), true + 1)
 
 
 def literal_loss(refined: Tensor, true: Tensor, alpha: float, beta: float) -> float:

@@ -53,6 +53,7 @@ class VidTagConfig:
     collapse: float = 0.1  # probability that all frames take one frame's position
     jitter_deg: tuple[float, ...] = (0.001, 0.02)  # else each coordinate moves by so much, with a random sign
     shift_deg: float = 0.2  # then the whole clip moves by up to so much
+    outliers: float = 0.0  # share of frames that then jump to where others of the batch are; 0 as published; ours
     # Phase II: Eqs. 2 to 5
     alpha: float = 10.0  # weight of negatives, B.1; table 7: 1, 10, 100
     beta: float = 1.0  # weight of positives, B.1
@@ -85,9 +86,9 @@ class VidTagConfig:
         check_least(self, 1, "location_width", "location_depth", "refiner_encoder_layers", "refiner_decoder_layers")
         check_least(self, 1, "epochs", "refine_epochs", "batch_clips", "clip_frames", "window")
         check_least(self, 0, "target_radius_km", "negatives_beyond_km", "jitter_deg", "shift_deg", "alpha", "beta")
-        check_least(self, 0, "warmup_steps", "weight_decay", "dropout", "collapse", "window_overlap")
-        if not self.dropout < 1 or not self.collapse <= 1 or not self.window_overlap < self.window:
-            raise ValueError("dropout must be below 1, collapse at most 1, window_overlap below window")
+        check_least(self, 0, "warmup_steps", "weight_decay", "dropout", "collapse", "outliers", "window_overlap")
+        if not self.dropout < 1 or not max(self.collapse, self.outliers) <= 1 or not self.window_overlap < self.window:
+            raise ValueError("dropout must be below 1, collapse and outliers at most 1, window_overlap below window")
         if len(self.jitter_deg) != 2 or self.jitter_deg[0] > self.jitter_deg[1]:
             raise ValueError("jitter_deg must be two numbers, least and most")
         if not min(self.learning_rate, self.refine_learning_rate) > 0:

@@ -51,6 +51,20 @@ def corrupt(latlon_deg: Tensor, noise: Noise) -> Tensor:
     return torch.stack([lat.clamp(-90, 90), (lon + 180) % 360 - 180], -1)
 
 
+def stray(noisy_BT2: Tensor, true_BT2: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Move a share of the frames [B, T, 2] to where others of the batch (of all processes) are, as wrong cities do.
+
+    Not in appendix A. What phase I gets wrong most is a frame here and there that jumps to another city.
+    """
+    places_M2 = gather_rows(true_BT2.flatten(0, 1))
+    shape = (world_size() * len(true_BT2), true_BT2.shape[1])
+    hit_BT, pick_BT = (
+        own_rows(torch.rand(shape, generator=generator, device=generator.device)).to(true_BT2.device) for _ in range(2)
+    )
+    onto_BT = (pick_BT * len(places_M2)).long().clamp(max=len(places_M2) - 1)
+    return torch.where((hit_BT < share)[..., None], places_M2[onto_BT], noisy_BT2)
+
+
 def alignment_loss(
     refined_NE: Tensor, true_NE: Tensor, real_N: Tensor, alpha: float, beta: float, ignored_NM: Tensor | None = None
 ) -> Tensor:

@@ -33,7 +33,7 @@ from vgeo.layers.ranks import gather_rows, own_rows
 from vgeo.layers.sequence import attended, in_windows, sinusoids
 from vgeo.methods._published import table_8, table_14
 from vgeo.methods._vidtag_config import VidTagConfig
-from vgeo.methods._vidtag_refine import alignment_loss, as_clips, corrupt, draw_noise
+from vgeo.methods._vidtag_refine import alignment_loss, as_clips, corrupt, draw_noise, stray
 from vgeo.methods.base import Clips, Method, Places, PublishedCost, Recipe
 
 ALIGN, REFINE = "align", "refine"
@@ -276,6 +276,8 @@ class VidTag(Method):
         with torch.no_grad():
             noise = draw_noise(mask_BT, c.collapse, c.jitter_deg, c.shift_deg, generator)
             noisy_BT2 = corrupt(clips.latlon_deg, noise)
+            if c.outliers:
+                noisy_BT2 = stray(noisy_BT2, clips.latlon_deg, c.outliers, generator)
             gps, true = F.normalize(self.location(torch.stack([noisy_BT2, clips.latlon_deg])), dim=-1)
             context_BTW = self._context(self._joined(clips), mask_BT)
         refined = self._refine(gps, context_BTW, mask_BT)
