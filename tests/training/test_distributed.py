@@ -63,7 +63,7 @@ CASES: dict[str, tuple[Callable[[], Method], str, Options]] = {
     ),
     "geoclip, soft": (lambda: geoclip(target_radius_km=0.1), "contrastive", Options(batch_size=28, accumulate=2)),
     "vidtag, align": (lambda: vidtag(symmetric=True), "align", Options(batch_size=7)),
-    "vidtag, refine": (lambda: vidtag(collapse=0.5), "refine", Options(batch_size=8)),
+    "vidtag, refine": (lambda: vidtag(collapse=0.5, outliers=0.3), "refine", Options(batch_size=8)),
     "vidtag, means": (
         lambda: vidtag(video_level="mean", negatives_beyond_km=1.0), "refine", Options(batch_size=8, accumulate=2),
     ),
