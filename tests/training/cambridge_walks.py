@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from cambridge import DATA, ENCODER
 from numpy.typing import NDArray
 
-from tests.training.cambridge import DATA, ENCODER
 from vgeo.cli import run
 from vgeo.encoders.base import EncoderSpec
 from vgeo.formats.features import FeatureWriter
