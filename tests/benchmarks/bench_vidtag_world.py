@@ -97,10 +97,10 @@ ROWS: Mapping[str, Row] = {
     "cheap-scaled": Row(name="noise scaled", rate=1e-3, start="both+temp", settings=(*CHEAP, *SCALED)),
     "cheap-still": Row(name="no shift", rate=1e-3, start="both+temp", settings=(*CHEAP, *STILL)),
     "cheap-outliers": Row(
-        name="no shift, outliers", rate=1e-3, start="both+temp", settings=(*CHEAP, *STILL, "outliers=0.2")
+        name="no shift, outliers", rate=1e-3, start="both+temp", settings=(*CHEAP, *STILL, "outliers=0.5")
     ),
     "refiner-outliers": Row(
-        name="GeoRefiner, no shift, outliers", rate=3e-4, start="both+temp", settings=(*STILL, "outliers=0.2")
+        name="GeoRefiner, no shift, outliers", rate=3e-4, start="both+temp", settings=(*STILL, "outliers=0.5")
     ),
 }
 TABLE = ("geoclip", "gist", "gist+temp", "both", "both+temp", "refiner")
