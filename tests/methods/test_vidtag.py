@@ -110,6 +110,19 @@ def test_geo_refiner_lets_positions_look_at_themselves_and_at_the_frames() -> No
     assert torch.allclose(found, expected, atol=1e-5)
 
 
+@torch.no_grad()
+def test_geo_refiner_may_see_embeddings_and_correct_its_input() -> None:
+    clips = batch([5])
+    assert clips.latlon_deg is not None
+    method = debug(refiner_on="embeddings", residual=True)
+    assert method.geo_refiner is not None
+    keys = method.keys(Places(latlon_deg=clips.latlon_deg[0]))[None]
+    seen = math.sqrt(32) * method.queries(clips)  # as loud as what it is added to
+    given = method.geo_refiner(keys, seen, method._positions(clips.mask_BT, 32), clips.mask_BT)
+    found = method.refined(clips, clips.latlon_deg)
+    assert torch.allclose(found, F.normalize(keys + given, dim=-1), atol=1e-5)
+
+
 def test_positions_are_those_of_vaswani() -> None:
     table = sinusoids(torch.arange(494), 1792).numpy()
     for place, pair in ((0, 0), (1, 0), (493, 3), (17, 895)):
@@ -324,6 +337,7 @@ def test_noise_is_drawn_as_appendix_a_says() -> None:
     assert noise.shift_deg.abs().max() <= 0.2
     assert noise.shift_deg.mean().item() == pytest.approx(0, abs=0.003)
     assert noise.shift_deg.std().item() == pytest.approx(0.2 / math.sqrt(3), rel=0.02)
+    assert np.corrcoef(noise.shift_deg.T)[0, 1] == pytest.approx(0, abs=0.02)  # north and east apart
     quiet = draw_noise(mask[:50], 0.0, (0.0, 0.0), 0.0, torch.Generator())
     latlon = torch.rand(50, 8, 2, dtype=torch.float64)
     assert torch.allclose(corrupt(latlon, quiet), latlon, atol=1e-12)
@@ -366,6 +380,37 @@ def test_the_alignment_loss_is_eqs_2_to_5(alpha: float, beta: float) -> None:
     assert found["frame"].item() == pytest.approx(frame, rel=1e-4)
     assert found["video"].item() == pytest.approx(video, rel=1e-4)
     assert found["total"].item() == pytest.approx(frame + video, rel=1e-4)
+
+
+def test_clips_of_any_length_count_in_the_alignment_loss() -> None:
+    method, clips = debug(collapse=0.0, jitter_deg=(0.0, 0.0), shift_deg=0.0), batch([5, 2, 3])
+    assert clips.latlon_deg is not None
+    with torch.no_grad():
+        tracks = [
+            method.refined(clips, clips.latlon_deg),
+            method.keys(Places(latlon_deg=clips.latlon_deg.flatten(0, 1))),
+        ]
+    refined, true = (track.view(3, 5, -1) * clips.mask_BT[..., None] for track in tracks)
+    found = method.loss(clips, "refine", torch.Generator())
+    rows = [track[clips.mask_BT] for track in (refined, true)]
+    assert found["frame"].item() == pytest.approx(literal_loss(rows[0], rows[1], 10.0, 1.0), rel=1e-4)
+    whole = [F.normalize(track.flatten(1), dim=-1) for track in (refined, true)]
+    assert found["video"].item() == pytest.approx(literal_loss(whole[0], whole[1], 10.0, 1.0), rel=1e-4)
+
+
+def test_which_frames_are_near_is_told_in_kilometres() -> None:
+    clips = batch([4])
+    assert clips.latlon_deg is not None
+    clips.latlon_deg[0] = torch.tensor([50.0, 8.0]) + torch.tensor([[0.0, 0], [0.4, 0], [1.0, 0], [1.7, 0]]) / 111.195
+    quiet = {"collapse": 0.0, "jitter_deg": (0.0, 0.0), "shift_deg": 0.0}
+    method = debug(negatives_beyond_km=0.65, **quiet)
+    with torch.no_grad():
+        refined = method.refined(clips, clips.latlon_deg)[0]
+        true = method.keys(Places(latlon_deg=clips.latlon_deg[0]))
+    near = torch.zeros(4, 4, dtype=torch.bool)
+    near[0, 1] = near[1, 0] = near[1, 2] = near[2, 1] = True  # 0.4 and 0.6 km; the others are 0.7 km apart and more
+    expected = alignment_loss(refined, true, torch.ones(4, dtype=torch.bool), 10.0, 1.0, near)
+    assert method.loss(clips, "refine", torch.Generator())["frame"].item() == pytest.approx(expected.item(), rel=1e-4)
 
 
 def test_near_frames_may_be_no_negatives() -> None:
