@@ -60,7 +60,6 @@ COMMON: Settings = ("init=scratch", "sigmas=512,4096,32768", "location_width=256
 COMMON += ("target_radius_km=0.02", "warmup_steps=20")
 SMALL: Settings = (
     "feedforward=512",
-    "positions=stretched",
     "mlp_widths=512",
     f"batch_clips={BATCH_CLIPS}",
     f"clip_frames={CLIP_FRAMES}",

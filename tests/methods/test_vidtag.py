@@ -1,6 +1,7 @@
 """VidTAG against its paper: each part beside a slow, literal version of the text, and what must hold of any clip."""
 
 import dataclasses
+import itertools
 import math
 
 import numpy as np
@@ -156,7 +157,9 @@ def test_without_temp_geo_frames_are_alone() -> None:
 # ---- clips of any length
 
 
-@pytest.mark.parametrize("changes", [{}, {"positions": "stretched"}, {"refiner_on": "embeddings"}, {"residual": True}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"positions": "index"}, {"clip_frames": 4}, {"refiner_on": "embeddings"}, {"residual": True}]
+)
 @torch.no_grad()
 def test_padding_changes_nothing(changes: dict[str, object]) -> None:
     method, clips = debug(**changes), batch([7, 3, 5, 1])
@@ -199,12 +202,14 @@ def test_a_clip_of_padding_alone_changes_nothing_and_stays_finite() -> None:
 
 
 @torch.no_grad()
-def test_stretched_positions_look_alike_at_any_length() -> None:
-    method = debug(positions="stretched", clip_frames=6)
-    mask = torch.arange(11) < torch.tensor([[6], [11], [1]])
-    found = method._positions(mask, 56)
-    assert torch.allclose(found[0, :6], debug()._positions(mask[:, :6], 56), atol=1e-6)
-    assert torch.allclose(found[1, ::2], found[0, :6], atol=1e-5)
+def test_long_clips_are_fitted_into_the_positions_that_training_saw() -> None:
+    fitted, counted = debug(clip_frames=6), debug(clip_frames=6, positions="index")
+    mask = torch.arange(11) < torch.tensor([[6], [11], [3], [1]])
+    found, index = fitted._positions(mask, 56), counted._positions(mask, 56)
+    for short, length in ((0, 6), (2, 3), (3, 1)):
+        assert torch.allclose(found[short, :length], index[:length], atol=1e-6)
+    assert torch.allclose(found[1, ::2], index[:6], atol=1e-5)  # 0, 0.5, 1, ... 5
+    assert torch.equal(fitted._positions(mask[:, :6], 56), index[:6])
 
 
 @torch.no_grad()
@@ -236,11 +241,13 @@ def test_every_frame_comes_from_the_window_it_lies_deepest_in() -> None:
 
         def embed(part: Tensor, mask: Tensor, seen: list[tuple[int, int]] = seen) -> Tensor:
             seen.append((int(part[0, 0, 0]), int(part[0, -1, 0])))
+            assert torch.equal(mask, part[..., 0] < 17)  # of the same frames
             inside = torch.minimum(part - part[:, :1], part[:, -1:] - part)
             return torch.cat([part, inside], -1)
 
-        found = in_windows(embed, frames, torch.ones(1, 23, dtype=torch.bool), window, overlap)
+        found = in_windows(embed, frames, frames[..., 0] < 17, window, overlap)
         assert torch.equal(found[..., :1], frames)
+        assert all(a[1] - b[0] + 1 >= overlap for a, b in itertools.pairwise(seen))
         assert all(last - first < window for first, last in seen)
         for frame in range(23):
             depths = [min(frame - a, b - frame) for a, b in seen if a <= frame <= b]
@@ -267,6 +274,7 @@ def test_frames_at_equal_coordinates_are_positives_of_each_other() -> None:
     clips = batch([3, 3])
     assert clips.latlon_deg is not None
     clips.latlon_deg[:] = torch.tensor([48.85, 2.35])
+    clips.latlon_deg[1, 1] = torch.tensor([48.85, 13.4])  # as far north alone
     clips.latlon_deg[1, 2] = torch.tensor([52.5, 13.4])
     method = debug()
     logits = (

@@ -177,12 +177,12 @@ class VidTag(Method):
         return F.normalize(torch.cat(parts, -1), dim=-1)
 
     def _positions(self, mask_BT: Tensor, width: int) -> Tensor:
-        """[T, width], or [B, T, width] where each clip is stretched by its own length."""
+        """[T, width], or [B, T, width] where clips longer than those of training are fitted into their positions."""
         places_T = torch.arange(mask_BT.shape[1], device=mask_BT.device, dtype=torch.float32)
-        if self.config.positions == "index":
+        if self.config.positions == "index" or mask_BT.shape[1] <= self.config.clip_frames:
             return sinusoids(places_T, width)
-        gaps_B1 = (mask_BT.sum(1, keepdim=True) - 1).clamp(min=1)
-        return sinusoids(places_T * ((self.config.clip_frames - 1) / gaps_B1), width)
+        last_B1 = (mask_BT.sum(1, keepdim=True) - 1).clamp(min=1)
+        return sinusoids(places_T * ((self.config.clip_frames - 1) / last_B1).clamp(max=1), width)
 
     def _aligned(self, joined_BTD: Tensor, mask_BT: Tensor) -> Tensor:
         """TempGeo's output; without it the frames at the same magnitude."""
