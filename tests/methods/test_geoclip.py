@@ -135,6 +135,26 @@ def test_the_queue_starts_empty_wraps_and_serves_after_the_step() -> None:
     assert torch.equal(method._queued(), expected)
 
 
+def test_a_queue_smaller_than_the_batch_keeps_the_newest() -> None:
+    method, clips = debug(queue=3), batch(5)
+    assert clips.latlon_deg is not None
+    method.loss(clips, "contrastive", torch.Generator())
+    assert torch.equal(method._queued(), clips.latlon_deg[2:, 0])
+
+
+def test_noise_moves_positions_and_no_target() -> None:
+    method, clips = debug(gps_noise_m=40.0, target_radius_km=0.015), batch(20)
+    assert clips.latlon_deg is not None
+    latlon = clips.latlon_deg[:, 0]
+    noisy = method._noised(latlon, 40.0, torch.Generator().manual_seed(3))
+    km = distance_km(latlon.numpy()[:, None], latlon.numpy()[None])
+    wanted = torch.softmax(torch.from_numpy(-0.5 * (km / 0.015) ** 2), 1).float()
+    logits = method.scale * method.queries(clips)[:, 0] @ method.keys(Places(latlon_deg=noisy)).T
+    found = method.loss(clips, "contrastive", torch.Generator().manual_seed(3))["total"]
+    assert found.item() == pytest.approx(F.cross_entropy(logits, wanted).item(), rel=1e-4)
+    assert found.item() != debug(target_radius_km=0.015).loss(clips, "contrastive", torch.Generator())["total"].item()
+
+
 def test_noise_is_in_metres_everywhere() -> None:
     places = torch.tensor([[60.0, 179.9999]], dtype=torch.float64).repeat(4000, 1)
     for sigma in (150, 1000):

@@ -147,9 +147,9 @@ def test_two_processes_have_the_gradients_of_one(together: Path, case: str) -> N
 
 
 def settings() -> list[str]:
-    """A small GeoCLIP."""
+    """A small GeoCLIP, with a queue that takes more than one process's part of a batch."""
     values = {name: value for name, value in _of(GeoClip.debug_config()).items() if name != "batch_frames"}
-    values |= {"encoder": "gist", "feature_dim": 8, "batch_frames": 40, "sigmas": "1,256"}
+    values |= {"encoder": "gist", "feature_dim": 8, "batch_frames": 40, "sigmas": "1,256", "queue": 50}
     return [f"{name}={str(value).lower()}" for name, value in values.items()]
 
 
