@@ -188,6 +188,8 @@ def test_a_list_that_does_not_fit_says_so(tmp_path: Path) -> None:
         split([a], [], None, 0, listed("clip00", file=tmp_path / "other.h5"))
     with pytest.raises(FormatError, match="2 listed clips are not in the features, x first"):
         split([a], [], None, 0, listed("clip00", "x", "y"))
+    with pytest.raises(FormatError, match="1 listed clips are not in the features, z first"):
+        split([a], [], None, 0, listed("clip00", "z", file=tmp_path / "a.h5"))
     with pytest.raises(FormatError, match="no listed clip is left"):
         split([a], [], None, 0, listed("clip02"))
     with pytest.raises(FormatError, match="no listed clip is left"):

@@ -95,6 +95,15 @@ def test_a_phase_begins_once_and_not_when_taken_up_within(features: FeatureFile)
         assert [phase for phase, _ in begun] == expected
 
 
+def test_a_saved_optimiser_is_put_into_its_own_phase_alone(features: FeatureFile) -> None:
+    for position, times in ((Position(0, 2, 6), 1), (Position(0, 3, 9), 0), (Position(1, 1, 3), 1)):
+        given: list[int] = []
+        loop = make(features)
+        loop.position = position
+        list(loop.run(restore=lambda _, loop=loop, given=given: given.append(loop.position.phase)))
+        assert given == [position.phase] * times, position
+
+
 def test_only_the_phase_asked_for_is_trained_and_draws_what_it_would_after_the_others(features: FeatureFile) -> None:
     both, alone = make(features), make(features, Options(phase="head"))
     for result in both.run():
