@@ -18,6 +18,7 @@ CITIES = [
     ("Portland", "Maine", "United States", 43.7, -70.3),
     ("Hyderabad", "", "India", 17.4, 78.5),
     ("Hyderabad", "", "Pakistan", 25.4, 68.4),
+    ("Kyoto", "Kyoto Prefecture", "Japan", 35.0, 135.8),
 ]
 GALLERY = Gallery(
     latlon_deg=np.array([row[3:] for row in CITIES], np.float64),
@@ -46,11 +47,12 @@ def test_every_frame_takes_its_citys_position(tmp_path: Path, caplog: pytest.Log
         {"city": "Hyderabad", "country": "IND", "state": "Telangana"},
         {"city": "Hyderabad", "country": "Pakistan"},
         {"city": "Portland", "state": "Oregon", "country": "USA"},
+        {"city": "Kyoto", "state": "Kansai", "country": "Japan"},  # the only one, whatever its state is called
     ]
     file = features(tmp_path, *labels, unknown=0.5)
     with caplog.at_level(logging.INFO):
         (moved,) = at_centres([file], GALLERY, "city")
-    assert centres(moved) == [CITIES[n][3:] for n in (0, 2, 3, 4, 1)]
+    assert centres(moved) == [CITIES[n][3:] for n in (0, 2, 3, 4, 1, 5)]
     assert caplog.text == ""
     assert np.isnan(file.latlon_deg).any()  # the file itself is as it was
     frames = positioned([moved])

@@ -28,7 +28,8 @@ _Names = tuple[str, ...]
 def at_centres(files: Sequence[FeatureFile], gallery: Gallery, how: At) -> list[FeatureFile]:
     """The files with their frames' positions replaced: those of clips outside the gallery's cities are unknown.
 
-    A clip's city is found by its labels: the same city, and the same country and state where both name one.
+    A clip's city is found by its labels: the same city, the same country where both name one, and of several such rows
+    those of the same state.
     how: "city" moves every clip; "either" those without a position of their own. Clips left without one are counted
     and their cities named. Raises InputError for a gallery without cities, FormatError for files without them.
     """
