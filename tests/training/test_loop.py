@@ -254,6 +254,8 @@ def test_validation_equals_a_search_by_hand(features: FeatureFile) -> None:
     assert found.median_error_km == pytest.approx(np.median(errors), rel=1e-3)
     assert found.within["1"] == pytest.approx((errors <= 1).mean(), abs=0.02)
     assert list(found.within) == ["0.5", "1", "5", "25"]
+    gallery_keys(loop.method, gallery, CPU.device)
+    assert not loop.method.training, "as it was found"
 
 
 def test_bf16_trains_too(features: FeatureFile) -> None:

@@ -32,6 +32,7 @@ class VidTagConfig:
     mlp_widths: tuple[int, ...] = (1024, 768)  # B.2; table 8: 1024 | 1024,768 | 1024,1024,768 | 1024,1024,768,768
     embed_dim: int = 512  # B.2
     # Location encoder (3.3)
+    # Tables 8 and 10 repeat the row of 1,8,256: the paper's own may have had these. Of 8 there are no released weights.
     sigmas: tuple[float, ...] = RELEASED_SIGMAS  # the release's; table 9: 1,8,256 is 0.4 points better at 1 km
     fourier: int = 256  # frequencies a scale (GeoCLIP's released weights)
     location_width: int = 1024  # hidden layers (GeoCLIP's released weights)
@@ -62,9 +63,9 @@ class VidTagConfig:
     video_level: Literal["frames", "mean"] = "frames"  # a clip as its frames in order, or as their mean; not given
     negatives_beyond_km: float = 0.0  # pairs of frames nearer than this are no negatives; 0 as published; ours
     # Schedules (A; values of MSLS, GAMa's and CityGuessr68k's phase I beside them)
-    epochs: int = 600  # GAMa, CityGuessr68k, ablations of B: 100; unified model, H: 200
+    epochs: int = 600  # GAMa, CityGuessr68k, B.2 to B.4: 100; unified model, H: 200
     learning_rate: float = 5e-5
-    decay_per_epoch: float = 0.99  # GAMa, CityGuessr68k, ablations of B: 0.95; unified model, H: 0.97
+    decay_per_epoch: float = 0.99  # GAMa, CityGuessr68k, B.2 to B.4: 0.95; unified model, H: 0.97
     refine_epochs: int = 100
     refine_learning_rate: float = 1e-4
     refine_decay_per_epoch: float = 0.95

@@ -45,7 +45,7 @@ def vote(gallery: Gallery, index_TK: ArrayLike, probability_TK: ArrayLike, rule:
     index_TK: gallery rows of each frame's candidates, best first. probability_TK: of these. rule: "majority" takes the
     place of most frames, and of several the one of the higher mean probability; "centroid" the place of the frame that
     lies nearest to the centroid of all frames' answers (appendix E.1): among cities far apart, one in the middle.
-    None when no frame's answer has a city.
+    None when no frame's answer has a city, or the one at the centroid has none.
     """
     index, probability = np.asarray(index_TK), np.asarray(probability_TK, np.float64)
     rows, place_TK = np.unique(index, return_inverse=True)

@@ -1,6 +1,6 @@
 """The one loop for all methods: phases, epochs, steps. Everything random is a function of (seed, phase, epoch).
 
-A step of the loop makes no round trip to the host (GeoCLIP's queue, where it is set, makes one): an epoch's plan is
+A step of the loop makes no round trip to the host (GeoCLIP's queue, where it is set, makes two): an epoch's plan is
 sent to the device at once, losses are summed there and read back twice a second for the screen.
 Matrix products run in bf16 under autocast where that is fast (no loss scaling: bf16 has float32's range); in fp32 they
 are fp32 (PyTorch's default keeps TF32 off), and the weights and Adam's moments always are.
