@@ -7,7 +7,7 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,7 @@ from vgeo.geo.names import country_key, fold
 
 log = logging.getLogger(__name__)
 
-At = Literal["own", "city", "either"]
-WAYS: tuple[At, ...] = get_args(At)  # own positions; the city's; own ones, and the city's for clips without any
+At = Literal["own", "city", "either"]  # own positions; the city's; own ones, and the city's for clips without any
 _LEVELS = ("city", "state", "country")
 _Names = tuple[str, ...]
 
