@@ -25,3 +25,10 @@ def test_a_gallery_elsewhere_is_named() -> None:
     assert cautions(method, ["body"], Options(), frames, 0.2) == []
     (said,) = cautions(method, ["body"], Options(), frames, 8000.0)
     assert "8,000 km" in said and "build-gallery" in said
+
+
+def test_a_warm_up_of_more_than_half_the_steps_is_named() -> None:
+    frames = Frames(np.arange(8), np.full((8, 2), 50.0), np.array([0, 4, 8]), ("a", "b"))  # a step an epoch
+    assert cautions(Tiny(TinyConfig(epochs=8)), ["body"], Options(), frames, 0.2) == []
+    (said,) = cautions(Tiny(TinyConfig(epochs=7)), ["body"], Options(), frames, 0.2)
+    assert said.startswith("4 warm-up steps, but phase body has 7")
