@@ -12,6 +12,7 @@ from vgeo.formats.checkpoints import read_model
 from vgeo.methods.vidtag import VidTag
 from vgeo.stages import train as stage
 from vgeo.stages.train import TrainResult, train
+from vgeo.stages.train_start import _untrained
 from vgeo.training.cautions import check_compiler
 from vgeo.training.folder import STATE
 from vgeo.training.loop import Options
@@ -149,3 +150,12 @@ def test_compiling_needs_a_compiler(features: Path, tmp_path: Path, monkeypatch:
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(SettingError, match="no-such-compiler is not here"):
         go(features, tmp_path / "m", options=Options(compile=True))
+
+
+def test_what_a_later_phase_trains_further_is_taken_over() -> None:
+    class Onwards(worlds.Tiny):
+        def trainable(self, phase: str) -> list[torch.nn.Parameter]:
+            return super().trainable(phase) if phase == "body" else list(self.parameters())
+
+    assert _untrained(Onwards(worlds.TinyConfig()), ["head"]) == {"head"}  # the body was trained before
+    assert _untrained(Onwards(worlds.TinyConfig()), []) == set()
