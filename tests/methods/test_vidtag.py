@@ -390,6 +390,20 @@ def test_the_alignment_loss_is_eqs_2_to_5(alpha: float, beta: float) -> None:
     assert found["total"].item() == pytest.approx(frame + video, rel=1e-4)
 
 
+@pytest.mark.parametrize("outliers", [0.0, 0.4])
+def test_corrupted_tracks_go_in_and_true_ones_are_wanted(outliers: float) -> None:
+    method, clips = debug(collapse=0.4, outliers=outliers), batch([5, 5, 5])
+    assert clips.latlon_deg is not None
+    generator = torch.Generator().manual_seed(6)
+    noisy = corrupt(clips.latlon_deg, draw_noise(clips.mask_BT, 0.4, (0.001, 0.02), 0.2, generator))
+    noisy = stray(noisy, clips.latlon_deg, outliers, generator)
+    with torch.no_grad():
+        refined = method.refined(clips, noisy).flatten(0, 1)
+        true = method.keys(Places(latlon_deg=clips.latlon_deg.flatten(0, 1)))
+    found = method.loss(clips, "refine", torch.Generator().manual_seed(6))
+    assert found["frame"].item() == pytest.approx(literal_loss(refined, true, 10.0, 1.0), rel=1e-4)
+
+
 def test_clips_of_any_length_count_in_the_alignment_loss() -> None:
     method, clips = debug(collapse=0.0, jitter_deg=(0.0, 0.0), shift_deg=0.0), batch([5, 2, 3])
     assert clips.latlon_deg is not None

@@ -13,6 +13,7 @@ from vgeo.device import Compute
 from vgeo.errors import FormatError, InputError, UsageError
 from vgeo.formats.clip_list import ListedClip
 from vgeo.formats.features import FeatureFile, FeatureWriter
+from vgeo.stages.train_inputs import training_gallery
 from vgeo.training.data import check_encoders, digest, positioned, split
 from vgeo.training.evaluate import whole_clips
 from vgeo.training.store import FeatureStore
@@ -211,3 +212,13 @@ def test_damage_in_one_of_two_encoders_names_it(tmp_path: Path, resident: bool) 
         FeatureStore([opened], positioned([opened]), list(encoders), CPU, resident).batch(
             torch.arange(6)[None], torch.ones(1, 6, dtype=torch.bool)
         )
+
+
+def test_without_a_gallery_the_positions_trained_on_serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = worlds.write_features(tmp_path / "f.h5", 10)
+    parts = split([file], [], 0.3, 0)
+    assert parts.val is not None
+    places = {tuple(place) for place in training_gallery(None, parts, "points").latlon_deg.tolist()}
+    assert places == {tuple(place) for place in parts.train.latlon_deg.tolist()}
+    assert not places & {tuple(place) for place in parts.val.latlon_deg.tolist()}

@@ -14,6 +14,7 @@ from vgeo.errors import SettingError
 from vgeo.formats.features import FeatureFile
 from vgeo.formats.gallery import Gallery
 from vgeo.geo.sphere import distance_km
+from vgeo.methods.base import Clips
 from vgeo.methods.vidtag import VidTag
 from vgeo.training.curve import Curve
 from vgeo.training.data import positioned
@@ -243,8 +244,6 @@ def test_validation_equals_a_search_by_hand(features: FeatureFile) -> None:
     with torch.no_grad():
         loop.method.eval()
         table = torch.from_numpy(np.asarray(features.features("gist"), np.float32))[:, None]
-        from vgeo.methods.base import Clips
-
         points = loop.method.points(Clips(features={"gist": table}, mask_BT=torch.ones(len(table), 1)))[:, 0]  # type: ignore[operator]
     plane = (gallery.latlon_deg - [52.0, 0.0]) * 30
     cosine = np.c_[points, np.full(len(points), 4.0)] @ np.c_[plane, np.full(len(plane), 4.0)].T
@@ -256,6 +255,28 @@ def test_validation_equals_a_search_by_hand(features: FeatureFile) -> None:
     assert list(found.within) == ["0.5", "1", "5", "25"]
     gallery_keys(loop.method, gallery, CPU.device)
     assert not loop.method.training, "as it was found"
+
+
+def test_validation_measures_what_the_second_retrieval_answers(features: FeatureFile) -> None:
+    torch.manual_seed(0)
+    method = VidTag(replace(VidTag.debug_config(), encoders=("gist",), feature_dims=(8,))).eval()
+    store = FeatureStore([features], positioned([features]), ["gist"], CPU)
+    gallery = Gallery(latlon_deg=np.array([52.0, 0.0]) + np.random.default_rng(0).uniform(-0.06, 0.06, (300, 2)))
+    keys = gallery_keys(method, gallery, CPU.device)
+    answers = []
+    with torch.no_grad():
+        for video in range(len(features.video_ids)):
+            table = torch.from_numpy(np.asarray(features.features("gist")[features.rows(video)], np.float32))[None]
+            clip = Clips(features={"gist": table}, mask_BT=torch.ones(table.shape[:2], dtype=torch.bool))
+            first = gallery.latlon_deg[(method.queries(clip)[0] @ keys.T).argmax(1)]
+            again = gallery.latlon_deg[(method.refined(clip, torch.from_numpy(first)[None])[0] @ keys.T).argmax(1)]
+            answers.append((first, again))
+    first, again = (np.concatenate(some) for some in zip(*answers, strict=True))
+    for phase, expected in (("align", first), ("refine", again)):
+        method.begin(phase)
+        found = validate(method, store, gallery, keys).median_error_km
+        assert found == pytest.approx(np.median(distance_km(expected, features.latlon_deg)), rel=0.05), phase
+    assert np.median(distance_km(first, again)) > 1  # what is told apart
 
 
 def test_bf16_trains_too(features: FeatureFile) -> None:
