@@ -517,6 +517,8 @@ def test_the_papers_settings_by_default() -> None:
     assert (first.epochs, first.learning_rate, first.decay_per_epoch) == (600, 5e-5, 0.99)
     assert (second.epochs, second.learning_rate, second.decay_per_epoch) == (100, 1e-4, 0.95)
     assert debug(frame_choice="contiguous").recipe("align").contiguous and not first.contiguous
+    alike = [debug(warmup_steps=9, batch_clips=5, weight_decay=0.5).recipe(phase) for phase in ("align", "refine")]
+    assert [(r.warmup_steps, r.batch_clips, r.clip_frames, r.weight_decay) for r in alike] == [(9, 5, 6, 0.5)] * 2
 
 
 def test_the_factor_on_cosines_is_bounded() -> None:
