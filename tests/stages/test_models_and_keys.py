@@ -15,6 +15,7 @@ from vgeo.formats.checkpoints import save_model
 from vgeo.formats.gallery import Gallery
 from vgeo.methods.geoclip import GeoClip, GeoClipConfig
 from vgeo.methods.settings import to_dict
+from vgeo.methods.vidtag import VidTag
 from vgeo.stages import keys, models
 from vgeo.stages.keys import cache_folder, embed_gallery, gallery_keys
 from vgeo.stages.models import Model, load_model, load_released
@@ -50,6 +51,22 @@ def test_settings_over_a_folder(tmp_path: Path) -> None:
         load_model(folder, settings=["fourier=8"])
     with pytest.raises(SettingError, match="no setting 'furier'"):
         load_model(folder, settings=["furier=8"])
+
+
+def test_the_encoders_of_a_trained_model_stay(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "m")
+    with pytest.raises(SettingError, match="trained on features of clip, not of gist; leave out --set encoder"):
+        load_model(folder, settings=["encoder=gist"])
+    assert load_model(folder, settings=["encoder=clip"]).method.encoders == ("clip",)
+
+
+def test_settings_go_together_with_the_models_not_with_the_defaults(tmp_path: Path) -> None:
+    config = dataclasses.replace(VidTag.debug_config(), window=64, window_overlap=16)
+    state = VidTag(config).state_dict()
+    save_model(tmp_path / "m", method="vidtag", config=to_dict(config), encoders={}, state=state)
+    assert load_model(tmp_path / "m", settings=["window=32"]).method.config.window == 32
+    with pytest.raises(SettingError, match="window_overlap below window"):
+        load_model(tmp_path / "m", settings=["window=16"])
 
 
 def test_what_cannot_be_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

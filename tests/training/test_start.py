@@ -7,7 +7,7 @@ import torch
 import worlds
 from safetensors.torch import load_file
 
-from vgeo.errors import FormatError, SettingError, UsageError
+from vgeo.errors import FormatError, InputError, SettingError, UsageError
 from vgeo.formats.checkpoints import read_model
 from vgeo.methods.vidtag import VidTag
 from vgeo.stages import train as stage
@@ -82,9 +82,18 @@ def test_another_architecture_is_said_in_one_line(features: Path, aligned: Path,
     other = worlds.write_features(tmp_path / "other.h5", 12, weights_hash="other").path
     with pytest.raises(FormatError, match="gist features made otherwise"):
         go(other, tmp_path / "m", start=aligned, phase="refine")
+    clip = worlds.write_features(tmp_path / "clip.h5", 12, name="clip").path  # as wide
+    with pytest.raises(SettingError, match="was trained on features of gist, not of clip; leave out --set encoders"):
+        go(clip, tmp_path / "m", "encoders=clip", start=aligned, phase="refine")
     with pytest.raises(UsageError, match="holds a model of vidtag, not of geoclip"):
         train([features], "geoclip", tmp_path / "m", start=aligned)
     assert not (tmp_path / "m").exists()
+
+
+def test_features_that_are_not_there(features: Path, tmp_path: Path) -> None:
+    for wanted in ("clip", "clip,dinov2", "gist,clip"):
+        with pytest.raises(InputError, match=r"f\.h5: no features of clip.*, which vidtag reads; it holds gist"):
+            train([features], "vidtag", tmp_path / "m", settings=["init=scratch", f"encoders={wanted}"])
 
 
 def test_phase_two_needs_phase_one(features: Path, aligned: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from vgeo.errors import FormatError, InputError, MissingModelError, SettingError
 from vgeo.formats.checkpoints import CONFIG, ModelFiles, model_hash, read_model
 from vgeo.formats.geoclip_release import GeoClipRelease, read_geoclip_release
 from vgeo.methods.base import Method
-from vgeo.methods.settings import from_dict, resolve, to_dict
+from vgeo.methods.settings import format_value, from_dict, given, resolve, to_dict
 
 log = logging.getLogger(__name__)
 
@@ -123,9 +123,8 @@ def _from_folder(folder: Path, settings: Sequence[str]) -> Model:
     cls = methods.get(files.method)
     config: Any = from_dict(cls.Config, files.config, str(folder / CONFIG))
     if settings:
-        keys = [pair.partition("=")[0] for pair in settings]
-        given = to_dict(resolve(cls.Config, None, settings))
-        config = from_dict(cls.Config, to_dict(config) | {key: given[key] for key in keys}, "--set")
+        config = from_dict(cls.Config, to_dict(config) | given(cls.Config, None, settings), "--set")
+        check_same_encoders(files, config)
     method = cls(config)
     load_strictly(method, files)
     digest = model_hash(files.method, to_dict(config), files.state) if settings else files.hash
@@ -137,6 +136,20 @@ def _from_folder(folder: Path, settings: Sequence[str]) -> Model:
         folder=folder,
         gallery=files.gallery,
     )
+
+
+def check_same_encoders(files: ModelFiles, config: Any) -> None:
+    """Raise SettingError when settings name other encoders, or in another order, than a model was trained on.
+
+    Where their features are as wide, its weights would fit and answer nonsense.
+    """
+    now = to_dict(config)
+    for key in ("encoder", "encoders"):
+        if key in files.config and now[key] != files.config[key]:
+            was, wanted = (format_value(values[key]) for values in (files.config, now))
+            raise SettingError(
+                f"{files.folder}: was trained on features of {was}, not of {wanted}; leave out --set {key}"
+            )
 
 
 def load_strictly(method: Method, files: ModelFiles, drawn: Collection[str] = ()) -> None:

@@ -97,12 +97,12 @@ def train(
         values = (source.config if source else {}) | given(cls.Config, config, settings)
         _check_able(here, options)
         seed_everything(options.seed)
-        model = cls(fitting_settings(cls, values, files[0]))
+        model = cls(fitting_settings(cls, values, files[0], name))
         check_encoders([*files, *val_files], model.encoders, name)
         encoders = {encoder: files[0].encoders[encoder] for encoder in model.encoders}
         check_phase(model, name, options.phase, source)
         if source:
-            check_features(source, encoders)
+            check_features(source, model.config, encoders)
         if not resume:
             load_start(model, name, source, weights)
         parts = split(files, val_files, val_fraction, options.seed, listed)

@@ -15,7 +15,7 @@ from vgeo.formats.features import FeatureFile
 from vgeo.formats.gallery import Gallery, read_gallery
 from vgeo.methods.base import Method
 from vgeo.methods.settings import from_dict
-from vgeo.training.data import Split
+from vgeo.training.data import Split, check_encoders
 from vgeo.training.store import FeatureStore
 
 log = logging.getLogger(__name__)
@@ -23,10 +23,11 @@ log = logging.getLogger(__name__)
 DEFAULT_GALLERY = Path("gallery.h5")
 
 
-def fitting_settings(cls: type[Method], values: dict[str, Any], file: FeatureFile) -> Any:
+def fitting_settings(cls: type[Method], values: dict[str, Any], file: FeatureFile, method: str) -> Any:
     """Settings as given; a method reads the encoders there are, at their widths, unless told otherwise.
 
     Where the file has some of its default encoders, it needs all of them: others would be another experiment.
+    Raises InputError when it has not, SettingError when the settings do not go together.
     """
     names = {field.name for field in fields(cls.Config)}
     if {"encoder", "feature_dim"} <= names:
@@ -40,7 +41,8 @@ def fitting_settings(cls: type[Method], values: dict[str, Any], file: FeatureFil
         if "encoders" not in values and not set(chosen) & set(file.encoders):
             values["encoders"] = chosen = tuple(file.encoders)
             log.info("features of %s, which %s holds", ", ".join(chosen), file.path)
-        if "feature_dims" not in values and set(chosen) <= set(file.encoders):
+        if "feature_dims" not in values:
+            check_encoders([file], chosen, method)  # their widths are not known otherwise
             values["feature_dims"] = tuple(file.encoders[name].dim for name in chosen)
     return from_dict(cls.Config, values)
 
