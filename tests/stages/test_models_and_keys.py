@@ -58,6 +58,11 @@ def test_the_encoders_of_a_trained_model_stay(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="trained on features of clip, not of gist; leave out --set encoder"):
         load_model(folder, settings=["encoder=gist"])
     assert load_model(folder, settings=["encoder=clip"]).method.encoders == ("clip",)
+    method = VidTag(VidTag.debug_config())
+    save_model(tmp_path / "v", method="vidtag", config=to_dict(method.config), encoders={}, state=method.state_dict())
+    for wanted in ("dinov2,clip", "dinov2"):
+        with pytest.raises(SettingError, match=f"trained on features of clip,dinov2, not of {wanted}; leave out"):
+            load_model(tmp_path / "v", settings=[f"encoders={wanted}"])
 
 
 def test_settings_go_together_with_the_models_not_with_the_defaults(tmp_path: Path) -> None:

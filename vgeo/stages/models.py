@@ -123,8 +123,9 @@ def _from_folder(folder: Path, settings: Sequence[str]) -> Model:
     cls = methods.get(files.method)
     config: Any = from_dict(cls.Config, files.config, str(folder / CONFIG))
     if settings:
-        config = from_dict(cls.Config, to_dict(config) | given(cls.Config, None, settings), "--set")
-        check_same_encoders(files, config)
+        changed = given(cls.Config, None, settings)
+        check_same_encoders(files, changed)
+        config = from_dict(cls.Config, to_dict(config) | changed, "--set")
     method = cls(config)
     load_strictly(method, files)
     digest = model_hash(files.method, to_dict(config), files.state) if settings else files.hash
@@ -138,15 +139,14 @@ def _from_folder(folder: Path, settings: Sequence[str]) -> Model:
     )
 
 
-def check_same_encoders(files: ModelFiles, config: Any) -> None:
+def check_same_encoders(files: ModelFiles, changed: Mapping[str, Any]) -> None:
     """Raise SettingError when settings name other encoders, or in another order, than a model was trained on.
 
     Where their features are as wide, its weights would fit and answer nonsense.
     """
-    now = to_dict(config)
-    for key in ("encoder", "encoders"):
-        if key in files.config and now[key] != files.config[key]:
-            was, wanted = (format_value(values[key]) for values in (files.config, now))
+    for key in {"encoder", "encoders"} & changed.keys() & files.config.keys():
+        was, wanted = (format_value(values[key]) for values in (files.config, changed))
+        if was != wanted:
             raise SettingError(
                 f"{files.folder}: was trained on features of {was}, not of {wanted}; leave out --set {key}"
             )

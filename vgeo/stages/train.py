@@ -22,6 +22,7 @@ from vgeo.layers.ranks import rank, world_size
 from vgeo.logs import SILENT, Progress
 from vgeo.methods.base import Method
 from vgeo.methods.settings import format_value, given, to_dict
+from vgeo.stages.models import check_same_encoders
 from vgeo.stages.train_inputs import check_widths, city_gallery, fitting_settings, training_gallery
 from vgeo.stages.train_start import check_features, check_phase, load_start, read_start
 from vgeo.training.cautions import cautions, check_compiler, far_off_km
@@ -94,7 +95,10 @@ def train(
         if at != "own":
             cities = city_gallery(gallery)
             files, val_files = (at_centres(some, cities, at) for some in (files, val_files))
-        values = (source.config if source else {}) | given(cls.Config, config, settings)
+        changed = given(cls.Config, config, settings)
+        if source:
+            check_same_encoders(source, changed)
+        values = (source.config if source else {}) | changed
         _check_able(here, options)
         seed_everything(options.seed)
         model = cls(fitting_settings(cls, values, files[0], name))
@@ -102,7 +106,7 @@ def train(
         encoders = {encoder: files[0].encoders[encoder] for encoder in model.encoders}
         check_phase(model, name, options.phase, source)
         if source:
-            check_features(source, model.config, encoders)
+            check_features(source, encoders)
         if not resume:
             load_start(model, name, source, weights)
         parts = split(files, val_files, val_fraction, options.seed, listed)

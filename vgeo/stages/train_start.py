@@ -3,13 +3,12 @@
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from vgeo.encoders.base import EncoderSpec
 from vgeo.errors import FormatError, SettingError, UsageError
 from vgeo.formats.checkpoints import ModelFiles, read_model
 from vgeo.methods.base import Method
-from vgeo.stages.models import check_same_encoders, load_released, load_strictly
+from vgeo.stages.models import load_released, load_strictly
 
 log = logging.getLogger(__name__)
 
@@ -57,12 +56,8 @@ def check_phase(model: Method, method: str, phase: str | None, start: ModelFiles
         )
 
 
-def check_features(start: ModelFiles, config: Any, encoders: Mapping[str, EncoderSpec]) -> None:
-    """Raise FormatError when features were made otherwise than those that the model was trained on.
-
-    Raises SettingError when `config` asks for those of other encoders.
-    """
-    check_same_encoders(start, config)
+def check_features(start: ModelFiles, encoders: Mapping[str, EncoderSpec]) -> None:
+    """Raise FormatError when features were made otherwise than those that the model was trained on."""
     for name, spec in encoders.items():
         if name in start.encoders and not spec.same_features(start.encoders[name]):
             raise FormatError(
