@@ -96,6 +96,14 @@ def test_spelling_does_not_count() -> None:
     ]
 
 
+def test_other_names_of_a_city_count() -> None:
+    old = PlaceLabels(city="Bangalore", country="India", continent="Asia")
+    report = score_places(
+        {"a": votes(PlaceLabels(city="Bengaluru", country="India", continent="Asia"))}, [true("a", old)]
+    )
+    assert report.levels[0].top1_percent == 100
+
+
 def test_namesakes_are_told_apart() -> None:
     none: set[tuple[str, str]] = set()
     assert not same_place(0, PARIS, TEXAS, none)

@@ -100,3 +100,12 @@ def test_what_cannot_be_done(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match=r"but in Lund \(2\)"):
         at_centres([features(tmp_path, {"city": "Lund"}, {"city": "Lund"})], GALLERY, "city")
     assert at_centres([], GALLERY, "city") == []
+
+
+def test_other_names_of_a_city_are_that_city(tmp_path: Path) -> None:
+    gallery = Gallery(
+        latlon_deg=np.array([[12.97, 77.59], [55.68, 12.57]]),
+        labels={"city": np.array(["Bengaluru", "Copenhagen"], object)},
+    )
+    (moved,) = at_centres([features(tmp_path, {"city": "Bangalore"}, {"city": "København"})], gallery, "city")
+    assert centres(moved) == [(12.97, 77.59), (55.68, 12.57)]

@@ -26,8 +26,9 @@ class VidTagConfig:
     heads: int = 8  # not given
     feedforward: int = 2048  # not given; PyTorch's default, nearest to table 8
     dropout: float = 0.1  # "standard", 3.2
-    # Not given (3.2), and clips of 494 frames are answered as well as short ones (C): a longer clip than clip_frames is
-    # fitted into the positions that training saw. Counted on, they cost 12 degrees of DFD on the procedural world.
+    # Not given (3.2), though clips of 494 frames are answered as well as short ones (C). Ours: a clip longer than
+    # clip_frames is fitted into the positions that training saw. Counted on, they cost 12 degrees of DFD on the
+    # procedural world.
     positions: Literal["fitted", "index"] = "fitted"  # of frames in a clip; index: 0, 1, 2, ... however long it is
     mlp_widths: tuple[int, ...] = (1024, 768)  # B.2; table 8: 1024 | 1024,768 | 1024,1024,768 | 1024,1024,768,768
     embed_dim: int = 512  # B.2

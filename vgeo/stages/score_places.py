@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from vgeo.errors import FormatError, InputError
 from vgeo.formats.place_labels import LabelledClip
+from vgeo.geo.city_names import city_key
 from vgeo.geo.names import country_key, fold
 from vgeo.metrics import top_percent
 from vgeo.records import LEVELS, CityScore, LevelScore, PlaceLabels, PlaceReport, PlaceVotes
@@ -62,7 +63,7 @@ def _namesakes(places: Sequence[PlaceLabels]) -> _Namesakes:
     states: dict[tuple[str, str], set[str]] = {}
     for place in places:
         if place.state:
-            states.setdefault((fold(place.city), country_key(place.country)), set()).add(fold(place.state))
+            states.setdefault((city_key(place.city), country_key(place.country)), set()).add(fold(place.state))
     return {name for name, found in states.items() if len(found) > 1}
 
 
@@ -78,9 +79,9 @@ def same_place(level: int, one: PlaceLabels, other: PlaceLabels, namesakes: _Nam
     states = fold(one.state), fold(other.state)
     if level == STATE:
         return bool(one.state) and states[0] == states[1]
-    if fold(one.city) != fold(other.city) or not one.city:
+    if city_key(one.city) != city_key(other.city) or not one.city:
         return False
-    tell_apart = any((fold(one.city), country) in namesakes for country in countries)
+    tell_apart = any((city_key(one.city), country) in namesakes for country in countries)
     return not tell_apart or not all(states) or states[0] == states[1]
 
 
@@ -125,5 +126,5 @@ def _cities(pairs: Sequence[_Pair], namesakes: _Namesakes) -> tuple[CityScore, .
 
 def _key(place: PlaceLabels, namesakes: _Namesakes) -> tuple[str, ...]:
     """What tells a city from others."""
-    name = (fold(place.city), country_key(place.country))
+    name = (city_key(place.city), country_key(place.country))
     return (*name, fold(place.state)) if name in namesakes else name

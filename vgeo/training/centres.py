@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from vgeo.errors import FormatError, InputError
 from vgeo.formats.features import FeatureFile
 from vgeo.formats.gallery import Gallery
+from vgeo.geo.city_names import city_key
 from vgeo.geo.names import country_key, fold
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ def at_centres(files: Sequence[FeatureFile], gallery: Gallery, how: At) -> list[
         raise InputError("the gallery names no cities to train towards; make one with 'vgeo build-gallery cities'")
     rows = defaultdict(list)
     for row, city in enumerate(gallery.labels["city"]):
-        rows[fold(city)].append(row)
+        rows[city_key(city)].append(row)
     moved, lost = [], Counter[str]()
     for file in files:
         if "city" not in file.labels and how == "city":
@@ -58,7 +59,7 @@ def _moved(file: FeatureFile, gallery: Gallery, rows: dict[str, list[int]], how:
         if how == "either" and np.isfinite(latlon_deg[part]).all(axis=1).any():
             continue
         if names not in known:
-            known[names] = _centre(names, gallery, rows.get(fold(names[0]), ()) if names[0] else ())
+            known[names] = _centre(names, gallery, rows.get(city_key(names[0]), ()) if names[0] else ())
         centre = known[names]
         latlon_deg[part] = np.nan if centre is None else centre
         if centre is None:
