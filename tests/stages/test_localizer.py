@@ -74,7 +74,7 @@ def test_the_answer_does_not_depend_on_a_feature_file_between() -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e9])
 def test_features_that_are_not_finite(value: float) -> None:
     places = gallery([[1, 0, 0]], [(1.0, 2.0)])
-    with pytest.raises(FormatError, match="not finite"):
+    with pytest.raises(FormatError, match=r": features of gist of \w+ are not finite"):
         Localizer(MODEL, places, COMPUTE)(query([[1, value, 0]]))
 
 

@@ -112,7 +112,9 @@ class Localizer:
             with np.errstate(over="ignore"):
                 halves = np.asarray(clip.features[name], np.float16)
             if not np.isfinite(halves).all():
-                raise FormatError(f"{clip.source}: features of {name} are not finite; precompute them again")
+                raise FormatError(
+                    f"{clip.source}: features of {name} of {clip.video_id} are not finite; precompute them again"
+                )
             features[name] = torch.from_numpy(halves.astype(np.float32))[None].to(self.compute.device)
         mask_1T = torch.ones(1, len(clip.time_s), dtype=torch.bool, device=self.compute.device)
         clips = Clips(features=features, mask_BT=mask_1T)
