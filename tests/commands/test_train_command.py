@@ -35,7 +35,7 @@ def test_the_bare_command_trains_on_features_h5(folder: Path, capfd: pytest.Capt
     assert "\x1b" not in said.err
     for words in (
         "training positions serve as the gallery", "encoder=gist feature_dim=8", "learning_rate=0.003",
-        "held out (20% of the clips)", "contrastive 2/2  loss", "median error", "best model of epoch",
+        "held out (20% of the clips)", "contrastive 2/2  loss", "median error", "best model of contrastive epoch",
     ):  # fmt: skip
         assert words in said.err
     head = json.loads((folder / "models/geoclip/config.json").read_text())

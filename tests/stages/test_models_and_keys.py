@@ -41,11 +41,13 @@ def saved(folder: Path, **changes: object) -> Path:
     return folder
 
 
-def test_settings_over_a_folder(tmp_path: Path) -> None:
+def test_settings_over_a_folder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     folder = saved(tmp_path / "m")
     plain, changed = load_model(folder), load_model(folder, settings=["target_radius_km=0.015"])
     assert changed.method.config == dataclasses.replace(plain.method.config, target_radius_km=0.015)
     assert changed.hash != plain.hash
+    assert "otherwise than trained: target_radius_km 0, now 0.015" in caplog.text
     assert not plain.method.training
     with pytest.raises(FormatError, match=r"location\.capsules\.0\.frequencies"):
         load_model(folder, settings=["fourier=8"])

@@ -1,5 +1,6 @@
 """Where a run starts and what it says first: another model's weights, one phase alone, and warnings."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -168,3 +169,24 @@ def test_what_a_later_phase_trains_further_is_taken_over() -> None:
 
     assert _untrained(Onwards(worlds.TinyConfig()), ["head"]) == {"head"}  # the body was trained before
     assert _untrained(Onwards(worlds.TinyConfig()), []) == set()
+
+
+def test_a_run_does_not_replace_what_it_starts_from(features: Path, aligned: Path) -> None:
+    for start, out in ((aligned, aligned), (aligned / "last", aligned)):
+        with pytest.raises(UsageError, match="lies in the folder that is written"):
+            go(features, out, start=start, phase="refine", overwrite=True)
+    assert (aligned / "last/model.safetensors").is_file()
+
+
+def test_a_second_phase_that_made_it_worse_is_named(
+    features: Path, aligned: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    found = go(features, tmp_path / "worse", "refine_learning_rate=0.9")  # spoils the second retrieval
+    lines = [json.loads(line) for line in (found.folder / "metrics.jsonl").read_text().splitlines()]
+    ended = {line["phase"]: line["validation"]["median_error_km"] for line in lines}
+    assert found.median_error_km is not None and ended["align"] < found.median_error_km
+    assert "align had ended at" in caplog.text and "best model of refine epoch" in caplog.text
+    caplog.clear()
+    go(features, tmp_path / "first", phase="align")
+    assert "had ended" not in caplog.text

@@ -82,6 +82,8 @@ class VidTagConfig:
     def __post_init__(self) -> None:
         if not self.encoders or len(self.encoders) != len(self.feature_dims):
             raise ValueError("encoders must name one or more, and feature_dims the width of each")
+        if len(set(self.encoders)) < len(self.encoders):
+            raise ValueError("encoders must name each but once")
         if not self.sigmas or min(self.sigmas) <= 0:
             raise ValueError("sigmas must be one or more positive numbers")
         if self.level_radii_km:

@@ -16,7 +16,7 @@ from vgeo.errors import FormatError, InputError, MissingModelError, SettingError
 from vgeo.formats.checkpoints import CONFIG, ModelFiles, model_hash, read_model
 from vgeo.formats.geoclip_release import GeoClipRelease, read_geoclip_release
 from vgeo.methods.base import Method
-from vgeo.methods.settings import format_value, from_dict, given, resolve, to_dict
+from vgeo.methods.settings import differences, format_value, from_dict, given, resolve, to_dict
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +125,9 @@ def _from_folder(folder: Path, settings: Sequence[str]) -> Model:
     if settings:
         changed = given(cls.Config, None, settings)
         check_same_encoders(files, changed)
-        config = from_dict(cls.Config, to_dict(config) | changed, "--set")
+        trained, config = to_dict(config), from_dict(cls.Config, to_dict(config) | changed, "--set")
+        if found := differences(trained, to_dict(config)):
+            log.info("otherwise than trained: %s", "; ".join(found))
     method = cls(config)
     load_strictly(method, files)
     digest = model_hash(files.method, to_dict(config), files.state) if settings else files.hash

@@ -90,6 +90,8 @@ def train(
             raise UsageError("--val names what is held out, --val-fraction draws it: give one of them")
         folder = _target(out or Path("models") / name)
         check_folder(folder, overwrite, resume)
+        if start is not None and folder.resolve() in (start.resolve(), *start.resolve().parents):
+            raise UsageError(f"--from {start}: lies in the folder that is written; give another one with --out")
         files, val_files = ([FeatureFile.open(path) for path in paths] for paths in (features, val))
         listed = None if clips is None else read_clip_list(clips)
         if at != "own":
@@ -219,7 +221,11 @@ def _result(run: Run, folder: Path, compute: Compute) -> TrainResult:
         epochs, best_epoch = len(run.kept.metrics), best.epoch
         median = best.validation["median_error_km"] if best.validation else math.nan
         error = "" if math.isnan(median) else f", median error {format_km(median)}"
-        log.info("%s: best model of epoch %d%s; the last one is in last/", folder, best_epoch, error)
+        phase = run.loop.method.phases[best.phase]
+        log.info("%s: best model of %s epoch %d%s; the last one is in last/", folder, phase, best_epoch, error)
+        for name, km in _ended(run, phase).items():
+            if km < median:
+                log.warning("%s had ended at %s: --phase %s trains it alone", name, format_km(km), name)
     epochs, best_epoch, median = agreed([epochs, best_epoch, median], compute.device)
     return TrainResult(
         folder=folder,
@@ -227,6 +233,12 @@ def _result(run: Run, folder: Path, compute: Compute) -> TrainResult:
         best_epoch=int(best_epoch),
         median_error_km=None if math.isnan(median) else median,
     )
+
+
+def _ended(run: Run, phase: str) -> dict[str, float]:
+    """The last median errors of the phases before the one that the best model is of."""
+    measured = [line for line in run.kept.metrics if line.get("validation")] if run.kept else []
+    return {line["phase"]: line["validation"]["median_error_km"] for line in measured if line["phase"] != phase}
 
 
 def _saver(method: str, config: dict[str, Any], encoders: dict[str, EncoderSpec]) -> Any:
