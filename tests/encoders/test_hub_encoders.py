@@ -178,7 +178,10 @@ def test_damaged_and_pickled_weights_are_refused(models: dict[str, Path], tmp_pa
         encoders.load("clip", COMPUTE, weights=str(tmp_path / "nothing"))
 
 
-@pytest.mark.parametrize("name", ["clip", "dinov2", "siglip", "torchvision:resnet18", "clip:ViT-B-32/openai"])
+@pytest.mark.parametrize(
+    "name",
+    ["clip", "dinov2", "siglip", "videomae", "timesformer", "mae", "torchvision:resnet18", "clip:ViT-B-32/openai"],
+)
 def test_offline_without_weights_says_what_to_do_at_once(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

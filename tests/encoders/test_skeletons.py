@@ -13,7 +13,7 @@ def macs(skeleton: Skeleton) -> tuple[int, int]:
     """Multiply-accumulates of one frame, and the width of its features."""
     features = []
     with torch.device("meta"):
-        pixels = torch.zeros(1, 3, skeleton.size, skeleton.size)
+        pixels = torch.zeros(1, *skeleton.shape)
         counted = macs_by_part(skeleton.model, lambda: features.append(skeleton.read(skeleton.model, pixels)))
     return counted.total(), features[0].shape[-1]
 
@@ -63,6 +63,8 @@ def test_dinov2_large_sees_224_pixels_though_its_positions_are_of_518() -> None:
         ("siglip", 1024, 81.28),
         ("siglip:google/siglip-base-patch16-224", 768, 17.71),
         ("torchvision:resnet50", 2048, 4.09),
+        ("mae", 768, 17.56),
+        ("timesformer:facebook/timesformer-hr-finetuned-k400", 768, 1702.69),  # the paper's 1.70 T, a view
         ("gist", 624, 0.0),
     ],
 )
@@ -77,7 +79,27 @@ def test_open_clip_builds_the_same_network_as_transformers() -> None:
     assert numbers(other.model.parameters()) == numbers(plain.model.parameters())
 
 
-@pytest.mark.parametrize("name", ["clip:someone/theirs", "dinov2:someone/theirs", "siglip:someone/theirs"])
+def test_videomae_small_is_what_its_authors_count() -> None:
+    """57 G and 22 M (their table of Kinetics-400), for 16 frames: 8 x 14 x 14 tokens, none of them a class token."""
+    skeleton, tokens, width = load("videomae"), 8 * 14 * 14, 384
+    linear, attention = 12 * tokens * 12 * width * width, 12 * 2 * tokens * tokens * width
+    assert macs(skeleton) == (linear + attention + tokens * 3 * 2 * 16 * 16 * width, width)
+    assert skeleton.shape == (16, 3, 224, 224)
+    without_key_biases = [value for name, value in skeleton.model.named_parameters() if not name.endswith("key.bias")]
+    assert numbers(without_key_biases) == 21_879_168
+
+
+def test_timesformer_takes_eight_frames() -> None:
+    skeleton = load("timesformer")
+    assert skeleton.shape == (8, 3, 224, 224)
+    counted, width = macs(skeleton)
+    assert (width, round(counted / 1e9)) == (768, 196)  # the paper's 0.20 T, a view
+
+
+@pytest.mark.parametrize(
+    "name",
+    [f"{family}:someone/theirs" for family in ("clip", "dinov2", "siglip", "videomae", "timesformer", "mae")],
+)
 def test_a_shape_that_only_its_weights_tell(name: str) -> None:
     assert encoders.skeleton(name) is None
 

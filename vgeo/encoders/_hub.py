@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 TIMEOUT_S = 5.0
 FILES = ["config.json", "model.safetensors", "model.safetensors.index.json", "model-*.safetensors"]
+OLD_FILES = ["config.json", "pytorch_model.bin"]
 
 
 def missing_model(encoder: str, repository: str, reason: str, bring: str = "") -> MissingModelError:
@@ -31,36 +32,42 @@ def missing_model(encoder: str, repository: str, reason: str, bring: str = "") -
     )
 
 
-def find_folder(encoder: str, repository: str, weights: str | None, offline: bool) -> Path:
+def find_folder(encoder: str, repository: str, weights: str | None, offline: bool, *, old: bool = False) -> Path:
     """Return the folder with config.json and model.safetensors: the user's own, the cached one or a fresh download.
 
-    A cached folder is used without asking the hub. Raises InputError, FormatError or MissingModelError.
+    A cached folder is used without asking the hub. old: where there is no model.safetensors, pytorch_model.bin will do,
+    which `load_transformers` reads as tensors alone. Raises InputError, FormatError or MissingModelError.
     """
     if weights is not None:
         folder = Path(weights)
         if not folder.is_dir():
             raise InputError(f"--weights {weights}: no such folder; {encoder} needs one with config.json")
-        if not _is_complete(folder):
+        if not _is_complete(folder, old):
             raise FormatError(f"--weights {weights}: has no config.json and model.safetensors; see save_pretrained")
         return folder
     from huggingface_hub import snapshot_download
 
+    bring = f"hf download {repository} --include config.json *.safetensors *.bin --local-dir FOLDER" if old else ""
     with quiet():
         try:
             cached = Path(snapshot_download(repository, allow_patterns=FILES, local_files_only=True))
         except (OSError, ValueError) as error:  # the latter for a name that is none
             log.debug("%s is not cached: %s", repository, error)
         else:
-            if _is_complete(cached):
+            if _is_complete(cached, old):
                 return cached
-        require_network(encoder, repository, offline)
+        require_network(encoder, repository, offline, bring)
         log.info("downloading %s from the hub (once)", repository)
         try:
             folder = Path(snapshot_download(repository, allow_patterns=FILES, etag_timeout=TIMEOUT_S))
+            if old and not _is_complete(folder):
+                folder = Path(snapshot_download(repository, allow_patterns=OLD_FILES, etag_timeout=TIMEOUT_S))
         except _network_errors() as error:
-            raise missing_model(encoder, repository, f"the hub does not give them ({first_line(error)})") from error
-    if not _is_complete(folder):
-        raise missing_model(encoder, repository, "the hub has no config.json and model.safetensors under that name")
+            reason = f"the hub does not give them ({first_line(error)})"
+            raise missing_model(encoder, repository, reason, bring) from error
+    if not _is_complete(folder, old):
+        reason = "the hub has no config.json and model.safetensors under that name"
+        raise missing_model(encoder, repository, reason, bring)
     return folder
 
 
@@ -110,10 +117,19 @@ def _network_errors() -> tuple[type[Exception], ...]:
     return OSError, ValueError, RuntimeError, httpx.HTTPError, httpx.InvalidURL
 
 
-def load_transformers(model_class: Any, folder: Path, read_config: Callable[[Path], Any] | None = None) -> nn.Module:
+def load_transformers(
+    model_class: Any,
+    folder: Path,
+    read_config: Callable[[Path], Any] | None = None,
+    *,
+    renamed: Mapping[str, str] | None = None,
+    zeros: str | None = None,
+) -> nn.Module:
     """Load a transformers model in float32, strictly: a tensor that the folder lacks is an error, not a random one.
 
-    read_config: gives the configuration where it is not simply the folder's. Raises FormatError.
+    read_config: gives the configuration where it is not simply the folder's. renamed: names in the folder, as regular
+    expressions, and the model's. zeros: how the names of tensors end that are zero where the folder lacks them.
+    Raises FormatError.
     """
     with quiet():
         try:
@@ -121,31 +137,39 @@ def load_transformers(model_class: Any, folder: Path, read_config: Callable[[Pat
                 folder,
                 config=read_config(folder) if read_config else None,
                 dtype=torch.float32,
-                use_safetensors=True,
+                use_safetensors=_is_complete(folder),
+                weights_only=True,
                 local_files_only=True,
                 output_loading_info=True,
+                **({"key_mapping": dict(renamed)} if renamed else {}),
             )
         except Exception as error:  # transformers raises whatever the damage leads to
             raise FormatError(f"{folder}: not loadable as {model_class.__name__} ({first_line(error)})") from error
-    lacking = sorted(report["missing_keys"]) + sorted(map(str, report.get("mismatched_keys", ())))
+    absent = sorted(report["missing_keys"])
+    lacking = [name for name in absent if not (zeros and name.endswith(zeros))]
+    lacking += sorted(map(str, report.get("mismatched_keys", ())))
     if lacking:
         raise FormatError(
             f"{folder}: lacks {len(lacking)} tensors of {model_class.__name__} such as {lacking[0]}; "
             f"are these weights of another family?"
         )
     model.requires_grad_(False).eval()
+    for name in absent:
+        model.get_parameter(name).zero_()
     loaded: nn.Module = model
     return loaded
 
 
-def weights_hash(model: nn.Module) -> str:
+def weights_hash(model: nn.Module, without: str | None = None) -> str:
     """Digest of all tensors: 16 hex digits.
 
     Independent of names, order and file format, so that a copy on disk, a hub download and the two layouts of
     checkpoints (whole CLIP or its vision half alone) agree. About a second for ViT-L.
+    without: how the names of tensors end that do not count.
     """
+    tensors = [value for name, value in model.state_dict().items() if not (without and name.endswith(without))]
     with ThreadPoolExecutor() as pool:  # hashing lets go of the interpreter's lock
-        digests = pool.map(_tensor_digest, model.state_dict().values())
+        digests = pool.map(_tensor_digest, tensors)
     return hashlib.sha256(b"".join(sorted(digests))).hexdigest()[:16]
 
 
@@ -184,6 +208,6 @@ def _tensor_digest(tensor: Tensor) -> bytes:
     return digest.digest()
 
 
-def _is_complete(folder: Path) -> bool:
-    weights = ("model.safetensors", "model.safetensors.index.json")
+def _is_complete(folder: Path, old: bool = False) -> bool:
+    weights = ["model.safetensors", "model.safetensors.index.json", *(["pytorch_model.bin"] if old else [])]
     return (folder / "config.json").is_file() and any((folder / name).is_file() for name in weights)

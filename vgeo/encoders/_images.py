@@ -15,6 +15,7 @@ from vgeo.errors import UsageError
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+AS_IS = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # pixel values in [0, 1]
 CROPS = ("center", "squash")
 
 
@@ -35,7 +36,7 @@ class Preprocessing:
 
     def __call__(self, frames_BHWC: Tensor, device: torch.device) -> Tensor:
         """RGB frames, uint8 [B, H, W, 3] -> float32 [B, 3, size, size] on the device."""
-        frames_BCHW = self._square(frames_BHWC.cpu().permute(0, 3, 1, 2)).to(device)
+        frames_BCHW = self.square(frames_BHWC.cpu().permute(0, 3, 1, 2)).to(device)
         pixels_BCHW = frames_BCHW.flip(1).float() if self.caffe else frames_BCHW.float() / 255
         mean, std = (torch.tensor(values, device=device)[:, None, None] for values in self.mean_std)
         return (pixels_BCHW - mean) / std
@@ -47,7 +48,8 @@ class Preprocessing:
         order = "BGR 0..255, " if self.caffe else ""
         return f"{self.size}x{self.size} {area}, {self.resampling} antialias, {order}mean {mean} std {std}"
 
-    def _square(self, frames_BCHW: Tensor) -> Tensor:
+    def square(self, frames_BCHW: Tensor) -> Tensor:
+        """Resize and crop uint8 frames to [B, 3, size, size]; those that are of that size already stay as they are."""
         if self.crop == "squash":
             return resize(frames_BCHW, (self.size, self.size), self.resampling)
         height, width = frames_BCHW.shape[-2:]

@@ -1,6 +1,6 @@
-"""What every encoder is: frames in, one vector a frame out.
+"""What every encoder is: frames in, one vector a frame out, or one a window of frames.
 
-Shapes: B frames, H x W pixels, D feature width.
+Shapes: B frames, or B windows of T frames, H x W pixels, D feature width.
 """
 
 from abc import ABC, abstractmethod
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # the spec is read where torch is not wanted
     from torch import Tensor, nn
+
+    from vgeo.encoders._windows import Windows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,16 +40,30 @@ class Skeleton:
     """A backbone without numbers, on the meta device: what `vgeo methods NAME --costs` counts."""
 
     model: "nn.Module"
-    read: "Callable[[nn.Module, Tensor], Tensor]"  # pixels [B, 3, size, size] -> features [B, D], as the encoder does
+    read: "Callable[[nn.Module, Tensor], Tensor]"  # pixels [B, *shape] -> features [B, D], as the encoder does
     size: int
+    window: int | None = None  # frames of a row of features; None: one, without a dimension of its own
     note: str = ""  # what the count leaves out
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the pixels of one row of features: [3, size, size], or [window, 3, size, size]."""
+        return (*([self.window] if self.window else []), 3, self.size, self.size)
 
 
 class Encoder(ABC):
     """A frozen backbone on its device, in evaluation mode."""
 
     spec: EncoderSpec
+    windows: "Windows | None" = None  # which frames one row of features describes; None: one frame each
 
     @abstractmethod
-    def __call__(self, frames_BHWC: "Tensor") -> "Tensor":
-        """Encode RGB frames, uint8, of any size (all of one size): [B, H, W, 3] -> [B, D] float32, on the device."""
+    def __call__(self, frames: "Tensor") -> "Tensor":
+        """Encode RGB frames, uint8, of any size (all of one size), to [B, D] float32, on the device.
+
+        [B, H, W, 3], or with `windows` [B, T, H, W, 3].
+        """
+
+    def shrink(self, frames_BHWC: "Tensor") -> "Tensor":
+        """What has to be kept of frames [B, H, W, 3] until their window is full."""
+        return frames_BHWC

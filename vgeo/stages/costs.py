@@ -140,17 +140,18 @@ def _encoder_cost(name: str, declared: int) -> PartCost:
         return _frozen(name, parameters=None, buffers=0, macs_per_frame=None, note=note)
     features: list[Tensor] = []
     with torch.device("meta"):
-        pixels_BCHW = torch.zeros(1, 3, found.size, found.size)
-        macs = macs_by_part(found.model, lambda: features.append(found.read(found.model, pixels_BCHW))).total()
+        pixels = torch.zeros(1, *found.shape)
+        macs = macs_by_part(found.model, lambda: features.append(found.read(found.model, pixels))).total()
     width = features[0].shape[-1]
     if width != declared:
         raise SettingError(f"{name} gives features {width} wide, the settings say {declared}; change the width")
+    of_window = f", {found.window} frames a row" if found.window else ""
     return _frozen(
         name,
         parameters=numbers(found.model.parameters()),
         buffers=_fixed(found.model),
         macs_per_frame=macs,
-        note=found.note or f"{found.size} x {found.size} pixels",
+        note=found.note or f"{found.size} x {found.size} pixels{of_window}",
     )
 
 

@@ -1,6 +1,6 @@
 """Frames of clips through frozen encoders: decoding runs ahead in threads of its own.
 
-Shapes: B frames of a batch, T frames of a clip, D feature width.
+Shapes: B frames of a batch, T rows of a clip (its frames, or windows of them), D feature width.
 """
 
 import logging
@@ -19,10 +19,12 @@ from numpy.typing import NDArray
 
 from vgeo import encoders as families
 from vgeo.device import Compute
+from vgeo.encoders._windows import common_windows
 from vgeo.encoders.base import Encoder, EncoderSpec
 from vgeo.errors import UsageError
 from vgeo.logs import SILENT, Progress
 from vgeo.records import Floats
+from vgeo.stages.rows import Rows, rows_of
 from vgeo.video.clips import Clip, Frame, OpenClip, TrackSource, check_opening, open_clip
 from vgeo.video.sampling import Sampling
 
@@ -35,7 +37,7 @@ POLL_S = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipFeatures:
-    """What the encoders say of one clip."""
+    """What the encoders say of one clip. Time, position and number of a window are those of its middle frame."""
 
     video_id: str
     features: dict[str, NDArray[np.float32]]  # encoder -> [T, D]
@@ -43,6 +45,7 @@ class ClipFeatures:
     latlon_deg: Floats  # [T, 2], NaN where unknown
     frame_index: NDArray[np.int64]  # [T]
     start_utc: datetime | None
+    frames: int  # that were decoded
     labels: dict[str, str] = field(default_factory=dict)
     declared: int | None = None  # frames that the container claims
     remarks: tuple[str, ...] = ()
@@ -72,7 +75,8 @@ def load_encoders(
     """Load encoders by name, or as they were when features were made with them.
 
     weights: encoder -> file or folder. settings: `key=value` for all, `encoder.key=value` for one.
-    Raises UsageError, InputError, FormatError or MissingModelError.
+    Raises UsageError, also where a row of one's features would be a frame and of another's a window; InputError,
+    FormatError or MissingModelError.
     """
     names = [item if isinstance(item, str) else item.name for item in wanted]
     doubled = sorted({name for name in names if names.count(name) > 1})
@@ -95,6 +99,7 @@ def load_encoders(
         if encoder.spec.name in loaded:
             raise UsageError(f"--encoder {name}: is {encoder.spec.name}, which is given already")
         loaded[encoder.spec.name if isinstance(item, str) else name] = encoder
+    common_windows(loaded)
     return loaded
 
 
@@ -126,30 +131,32 @@ def encode_clip(
 
 def encode_stream(stream: "FrameStream", encoders: Mapping[str, Encoder], progress: Progress = SILENT) -> ClipFeatures:
     """Encode the frames of a stream, each batch by every encoder; advances `progress` by 1 over the clip."""
-    tables: dict[str, list[NDArray[np.float32]]] = {name: [] for name in encoders}
+    rows: Rows | None = None
     frames: list[tuple[float, int, float, float]] = []
     start = time.perf_counter()
     for batch in stream:
-        images = torch.from_numpy(np.stack([frame.image for frame in batch]))  # [B, H, W, 3]
-        for name, encoder in encoders.items():
-            tables[name].append(encoder(images).cpu().numpy())
+        rows = rows or rows_of(encoders, len(stream.opened.time_s))
+        rows.add(torch.from_numpy(np.stack([frame.image for frame in batch])))
         for frame in batch:
             lat_deg, lon_deg = (np.nan, np.nan) if frame.latlon_deg is None else frame.latlon_deg
             frames.append((frame.time_s, frame.index, lat_deg, lon_deg))
         rate = len(frames) / (time.perf_counter() - start)
         progress.advance(len(batch) / len(stream.opened.time_s), f"{stream.clip.video_id} {rate:.1f} frames/s")
+    assert rows is not None  # a clip without frames raises where it is opened
+    features, stands_for, remark = rows.finish()
     opened = stream.opened
-    columns = np.array(frames, np.float64)
+    columns = np.array(frames, np.float64)[stands_for]
     return ClipFeatures(
         video_id=stream.clip.video_id,
-        features={name: np.concatenate(parts) for name, parts in tables.items()},
+        features=features,
         time_s=columns[:, 0],
         latlon_deg=columns[:, 2:],
         frame_index=columns[:, 1].astype(np.int64),
         start_utc=opened.start_utc,
+        frames=len(frames),
         labels=opened.labels,
         declared=opened.declared,
-        remarks=tuple(opened.remarks),
+        remarks=(*opened.remarks, *([remark] if remark else [])),
     )
 
 

@@ -5,11 +5,13 @@ import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import av
 import numpy as np
 
+from vgeo import datasets
 from vgeo.datasets.base import Recipe
 from vgeo.device import Compute, announce, choose
 from vgeo.encoders.base import Encoder
@@ -61,7 +63,7 @@ def precompute_features(
     """Fill the feature file `out`; videos that are in it, or were finished by an interrupted run, are skipped.
 
     inputs: see `find_clips`; with `layout`, the folder of that data set, whose sequences are made by `recipe`.
-    labels: a table of clips' cities and splits, see `label_clips`.
+    labels: a table of clips' cities and splits, see `label_clips`; some layouts read it themselves.
     encoder_names: none is gist. weights, settings: see `load_encoders`. workers: clips that are decoded at a time, in
     threads. compute: chosen by itself when None.
     Raises InputError when there is nothing to do, MissingModelError, SettingError when `out` was made otherwise,
@@ -70,6 +72,8 @@ def precompute_features(
     if batch_size < 1:
         raise UsageError(f"--batch-size {batch_size}: must be at least 1")
     viewing = Viewing(sampling=sampling, source=source, decoder=decoder, batch_size=batch_size)
+    if layout is not None and datasets.get(layout).reads_labels:
+        recipe, labels = replace(recipe, labels=labels), None
     clips, failures, made_by = _clips(inputs, layout, recipe, progress)
     if labels is not None:
         clips = label_clips(clips, labels)
@@ -103,8 +107,9 @@ def _clips(
     """The clips, what of a data set cannot be read, and what is to be said of how its sequences were made."""
     if layout is None:
         return find_clips(inputs), [], ""
-    parts, failures = read_layout(open_layout(layout, inputs, recipe), progress)
-    return [clip for part in parts for clip in part.sequences.clips()], failures, f"; {layout} {recipe.describe()}"
+    opened = open_layout(layout, inputs, recipe)
+    parts, failures = read_layout(opened, progress)
+    return [clip for part in parts for clip in part.sequences.clips()], failures, f"; {layout} {opened.describe()}"
 
 
 def _work(
@@ -142,7 +147,7 @@ def _one(
 ) -> None:
     """Encode and store one clip, and say what came of it."""
     found = encode_stream(stream, encoders, progress)
-    item.frames, item.declared_frames = len(found.time_s), found.declared
+    item.frames, item.declared_frames = found.frames, found.declared
     item.message = "; ".join(found.remarks)
     writer.add(
         found.video_id,
@@ -157,7 +162,8 @@ def _one(
     )
     remarks = f" ({item.message})" if item.message else ""
     placed = int(np.isfinite(found.latlon_deg[:, 0]).sum())
-    log.info("%s: %d frames, %d with a position%s", found.video_id, item.frames, placed, remarks)
+    rows = "" if len(found.time_s) == found.frames else f" in {len(found.time_s)} rows"
+    log.info("%s: %d frames%s, %d with a position%s", found.video_id, item.frames, rows, placed, remarks)
 
 
 def _summarize(outcomes: Sequence[Outcome], out: Path) -> None:

@@ -1,0 +1,65 @@
+"""Windows of frames against slices written out by hand."""
+
+import numpy as np
+import pytest
+
+from vgeo.encoders._windows import Windows, middle, read_windows
+from vgeo.errors import UsageError
+
+
+def one_after_the_other(frames: list[int], length: int) -> list[list[int]]:
+    """Cut a list as one would with scissors; the last piece ends where the list does."""
+    if len(frames) <= length:
+        return [frames + [frames[-1]] * (length - len(frames))]
+    found = []
+    while len(frames) > length:
+        found.append(frames[:length])
+        frames = frames[length:]
+    rest = found[-1] + frames
+    return [*found, rest[-length:]]
+
+
+@pytest.mark.parametrize("length", [1, 2, 8, 16])
+@pytest.mark.parametrize("frames", [1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 100])
+def test_windows_follow_each_other_and_the_last_ends_with_the_clip(frames: int, length: int) -> None:
+    rows = Windows(length=length, rule="windows").rows(frames)
+    assert rows.tolist() == one_after_the_other(list(range(frames)), length)
+
+
+def test_first76_is_the_published_choice() -> None:
+    windows = Windows(length=16, rule="first76")
+    names = [f"{n:03d}.jpg" for n in range(100)]
+    assert [names[n] for n in windows.rows(100)[0]] == names[::5][:16]
+    assert windows.rows(100).tolist() == windows.rows(76).tolist() == [list(range(0, 76, 5))]
+    assert windows.rows(75).tolist() == [[*range(0, 71, 5), 70]]  # the published loader fails here: 15 frames
+    assert windows.rows(1).tolist() == [[0] * 16]
+    assert Windows(length=8, rule="first76").rows(100).tolist() == [list(range(0, 36, 5))]
+
+
+def test_uniform_takes_the_middles_of_equal_parts() -> None:
+    windows = Windows(length=16, rule="uniform")
+    for frames in (1, 5, 16, 17, 100, 1000):
+        parts = [(i + 0.5) * frames / 16 for i in range(16)]
+        assert windows.rows(frames).tolist() == [[int(np.floor(place)) for place in parts]]
+    assert windows.rows(16).tolist() == [list(range(16))]
+    assert windows.rows(160)[0, :2].tolist() == [5, 15]
+
+
+def test_the_middle_frame_is_of_those_that_are_there() -> None:
+    assert middle(np.arange(16)) == 8
+    assert middle(np.array([4, 4, 4])) == 4
+    assert middle(Windows(length=16, rule="windows").rows(3)[0]) == 1
+    assert middle(Windows(length=16, rule="first76").rows(100)[0]) == 40
+
+
+def test_what_is_repeated_is_said() -> None:
+    assert Windows(length=16, rule="windows").remark(16) == Windows(length=16, rule="first76").remark(76) == ""
+    assert Windows(length=16, rule="windows").remark(15) == "15 frames for a window of 16, the last repeated"
+    assert Windows(length=16, rule="first76").remark(75) == "15 frames for a window of 16, the last repeated"
+    assert Windows(length=16, rule="uniform").remark(9) == "9 frames for a window of 16, some repeated"
+
+
+def test_an_unknown_rule() -> None:
+    assert read_windows(16, "uniform") == Windows(length=16, rule="uniform")
+    with pytest.raises(UsageError, match="frames=all: not one of windows, first76, uniform"):
+        read_windows(16, "all")

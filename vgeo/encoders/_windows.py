@@ -1,0 +1,86 @@
+"""Which frames of a clip a video encoder sees together: one row of features is then one window.
+
+Shapes: W windows, L frames of a window.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vgeo.encoders._images import read_choice
+from vgeo.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from vgeo.encoders.base import Encoder
+
+RULES = ("windows", "first76", "uniform")
+STRIDE = 5  # of first76
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Windows:
+    """Frames of a clip in windows of `length`, by the rule of `--set frames=RULE`.
+
+    windows: one after the other without overlap; the last ends with the clip. first76: one window of every fifth frame
+    from the first, as CityGuessr's published loader takes them: 0, 5, ..., 75 of the 100 frames that a clip has there.
+    uniform: one window over the whole clip, the middles of equal parts. A clip with too few frames repeats some.
+    """
+
+    length: int
+    rule: str
+
+    def rows(self, frames: int) -> NDArray[np.int64]:
+        """Numbers of the frames of each window, of a clip of `frames` > 0 frames: [W, L], never falling."""
+        if self.rule == "uniform":
+            return ((2 * np.arange(self.length) + 1) * frames // (2 * self.length))[None]
+        if self.rule == "first76":
+            return self._filled(np.arange(frames)[::STRIDE])
+        if frames < self.length:
+            return self._filled(np.arange(frames))
+        starts = np.arange(0, frames, self.length)
+        return np.minimum(starts, frames - self.length)[:, None] + np.arange(self.length)
+
+    def remark(self, frames: int) -> str:
+        """What a reader of a report should know of a clip of `frames` frames; mostly nothing."""
+        different = len(np.unique(self.rows(frames)[0]))
+        if different == self.length:
+            return ""
+        repeated = "some" if self.rule == "uniform" else "the last"
+        return f"{different} frames for a window of {self.length}, {repeated} repeated"
+
+    def describe(self) -> str:
+        """A few words, stored with the features: other windows are other features."""
+        return f"{self.length} frames a row, {self.rule}"
+
+    def _filled(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """One window of the first numbers, filled with the last."""
+        taken = numbers[: self.length]
+        return np.concatenate([taken, np.full(self.length - len(taken), taken[-1])])[None]
+
+
+def middle(window_L: NDArray[np.int64]) -> int:
+    """The frame that stands for a window: time and position of its row are those of this frame."""
+    different = np.unique(window_L)
+    return int(different[len(different) // 2])
+
+
+def read_windows(length: int, rule: str) -> Windows:
+    """Return the windows of a setting. Raises UsageError."""
+    return Windows(length=length, rule=read_choice("frames", rule, RULES))
+
+
+def common_windows(encoders: "Mapping[str, Encoder]") -> Windows | None:
+    """What a row of features is for all encoders: a window, or (None) a frame. Raises UsageError where they differ."""
+    kinds: dict[Windows | None, str] = {}
+    for name, encoder in encoders.items():
+        kinds.setdefault(encoder.windows, name)
+    if len(kinds) > 1:
+        said = " and ".join(
+            f"{name} ({kind.describe() if kind else 'one frame a row'})" for kind, name in kinds.items()
+        )
+        raise UsageError(f"--encoder {said}: their rows are not of the same frames; make a file of each, with --out")
+    return next(iter(kinds), None)
