@@ -88,22 +88,16 @@ def train(
         cls = _trainable(name)
         if val and val_fraction is not None:
             raise UsageError("--val names what is held out, --val-fraction draws it: give one of them")
-        folder = _target(out or Path("models") / name)
+        folder = _target(out or Path("models") / name, start)
         check_folder(folder, overwrite, resume)
-        if start is not None and folder.resolve() in (start.resolve(), *start.resolve().parents):
-            raise UsageError(f"--from {start}: lies in the folder that is written; give another one with --out")
         files, val_files = ([FeatureFile.open(path) for path in paths] for paths in (features, val))
         listed = None if clips is None else read_clip_list(clips)
         if at != "own":
             cities = city_gallery(gallery)
             files, val_files = (at_centres(some, cities, at) for some in (files, val_files))
-        changed = given(cls.Config, config, settings)
-        if source:
-            check_same_encoders(source, changed)
-        values = (source.config if source else {}) | changed
         _check_able(here, options)
         seed_everything(options.seed)
-        model = cls(fitting_settings(cls, values, files[0], name))
+        model = _as_drawn(cls, name, source, given(cls.Config, config, settings), files[0])
         check_encoders([*files, *val_files], model.encoders, name)
         encoders = {encoder: files[0].encoders[encoder] for encoder in model.encoders}
         check_phase(model, name, options.phase, source)
@@ -139,9 +133,23 @@ def _trainable(method: str) -> type[Method]:
     return cls
 
 
-def _target(folder: Path) -> Path:
-    """The folder itself where the name is a link to one: what is exchanged for a new one must not be the link."""
+def _target(folder: Path, start: Path | None) -> Path:
+    """The folder itself where the name is a link to one: what is exchanged for a new one must not be the link.
+
+    Raises UsageError where the model to start from lies in it.
+    """
+    if start is not None and folder.resolve() in (start.resolve(), *start.resolve().parents):
+        raise UsageError(f"--from {start}: lies in the folder that is written; give another one with --out")
     return folder.resolve() if folder.is_symlink() or not folder.name else folder
+
+
+def _as_drawn(
+    cls: type[Method], name: str, source: ModelFiles | None, changed: dict[str, Any], file: FeatureFile
+) -> Method:
+    """The method with its random weights: settings are the source's, what is changed, and what fits the features."""
+    if source:
+        check_same_encoders(source, changed)
+    return cls(fitting_settings(cls, (source.config if source else {}) | changed, file, name))
 
 
 def _check_able(compute: Compute, options: Options) -> None:
