@@ -89,7 +89,7 @@ exec {shlex.quote(sys.executable)} -m vgeo "$@"
         ["bash", "-e", "-c", section()], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, f"{(tmp_path / 'typed').read_text().splitlines()[-1]}\n{done.stderr[-1500:]}"
-    assert '"frames"' in done.stdout and '"city"' in done.stdout
+    assert '"dfd_km_mean"' in done.stdout and '"city"' in done.stdout
     models = {path.parent.name for path in (tmp_path / "models").glob("*/config.json")}
     assert {
         "vidtag",
