@@ -32,9 +32,9 @@ def sides(part: Part) -> Counter[str]:
 
 
 def test_it_is_found_by_its_name() -> None:
-    assert datasets.names() == ["msls"]
+    assert datasets.names() == ["cityguessr68k", "msls"]
     assert datasets.get("msls") is Msls
-    with pytest.raises(UsageError, match="no layout 'gama'; there are msls"):
+    with pytest.raises(UsageError, match="no layout 'gama'; there are cityguessr68k, msls"):
         datasets.get("gama")
 
 

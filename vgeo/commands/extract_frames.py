@@ -41,6 +41,14 @@ def extract_frames(
     quality: Annotated[
         int, typer.Option("--quality", min=1, max=100, help="JPEG quality.", rich_help_panel=options.OUTPUT)
     ] = 92,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            "--labels",
+            help="cityguessr68k: the table or list of its videos, or a folder with them; else in its own folder.",
+            rich_help_panel=options.LAYOUT,
+        ),
+    ] = None,
     layout: options.Layout = None,
     city: options.City = None,
     with_test: options.WithTest = False,
@@ -60,7 +68,7 @@ def extract_frames(
 
     With --layout no picture is written: frames.jsonl names the data set's own, with positions and labels.
     """
-    recipe = options.recipe(layout, city, with_test, min_frames, split_gaps, apart_m, seed)
+    recipe = options.recipe(layout, city, with_test, min_frames, split_gaps, apart_m, seed, labels)
     if layout is not None:
         from vgeo.stages.layouts import list_frames
 

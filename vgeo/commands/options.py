@@ -184,7 +184,7 @@ Layout = Annotated[
     str | None,
     typer.Option(
         "--layout",
-        help="The input is the folder of a published data set: msls.",
+        help="The input is the folder of a published data set: msls or cityguessr68k.",
         autocompletion=complete_layouts,
         rich_help_panel=LAYOUT,
     ),
@@ -197,7 +197,7 @@ WithTest = Annotated[
 ]
 MinFrames = Annotated[
     int | None,
-    typer.Option("--min-frames", min=1, help="Leave out shorter sequences; 16 if not given.", rich_help_panel=LAYOUT),
+    typer.Option("--min-frames", min=1, help="Leave out shorter sequences; msls: 16.", rich_help_panel=LAYOUT),
 ]
 SplitGaps = Annotated[
     bool, typer.Option("--split-gaps", help="Cut sequences where frame numbers leap.", rich_help_panel=LAYOUT)
@@ -230,6 +230,7 @@ def recipe(
     split_gaps: bool,
     apart_m: float | None,
     seed: int | None,
+    labels: Path | None = None,
 ) -> "Recipe":
     """Read the options that go with --layout. Raises UsageError for one without it, or that is not for a data set."""
     given = {
@@ -239,6 +240,7 @@ def recipe(
         "--split-gaps": split_gaps,
         "--apart-m": apart_m is not None,
         "--seed": seed is not None,
+        "--labels": labels is not None,
     }
     alone = [name for name, value in given.items() if value]
     if layout is None and alone:
@@ -246,12 +248,13 @@ def recipe(
     from vgeo.datasets.base import Recipe
 
     return Recipe(
-        min_frames=Recipe().min_frames if min_frames is None else min_frames,
+        min_frames=min_frames,
         split_gaps=split_gaps,
         seed=seed or 0,
         apart_m=apart_m,
         with_test=with_test,
         cities=tuple(cities or ()),
+        labels=labels,
     )
 
 

@@ -47,7 +47,7 @@ def precompute_features(
         Path | None,
         typer.Option(
             "--labels",
-            help="Table with path or video_id, and city, state, country, continent, split.",
+            help="Table with path or video_id, and city, state, country, continent, split; or a list of cityguessr68k.",
             rich_help_panel=options.INPUTS,
         ),
     ] = None,

@@ -24,27 +24,21 @@ from vgeo.video.finding import Clip
 class Recipe:
     """How sequences are made of a data set and split into training and validation. Raises UsageError."""
 
-    min_frames: int = 16  # VidTAG, appendix C: sequences of 16 to 494 frames; CityGuessr, Table 1: 15
+    min_frames: int | None = None  # None: as many as the layout asks for
     split_gaps: bool = False  # cut where frame numbers leap, as the data set's own loader asks for
     seed: int = 0
     apart_m: float | None = None  # None: sequences are drawn; else no validation sequence comes so near to training
     with_test: bool = False  # read the parts without positions, too
     cities: tuple[str, ...] = ()  # only these; none is all
+    labels: Path | None = None  # the table or list of the videos, where a layout takes one; None: in its folder
 
     def __post_init__(self) -> None:
-        if self.min_frames < 1:
+        if self.min_frames is not None and self.min_frames < 1:
             raise UsageError(f"--min-frames {self.min_frames}: must be at least 1")
         if self.apart_m is not None and not 0 < self.apart_m < 1e6:
             raise UsageError(f"--apart-m {self.apart_m:g}: must be more than 0 and less than 1,000,000")
         if self.apart_m is not None and self.with_test:
             raise UsageError("--apart-m needs positions, which the cities of --with-test lack: give one of them")
-
-    def describe(self) -> str:
-        """Canonical text: equal texts make equal sequences and labels of a city, whichever other cities are read."""
-        words = [f"min_frames={self.min_frames}", f"seed={self.seed}"]
-        words += ["split_gaps"] if self.split_gaps else []
-        words += [] if self.apart_m is None else [f"apart_m={self.apart_m:.15g}"]
-        return " ".join(words)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -105,13 +99,25 @@ class Part:
 
 
 class Layout(ABC):
-    """A data set on disk. Making one only looks at the folder; `read` reads."""
+    """A data set on disk. Making one only looks at the folder and what it lists; `read` reads."""
 
     title: ClassVar[str]
+    shortest: ClassVar[int]  # frames of the shortest sequences, unless asked otherwise
+    reads_labels: ClassVar[bool] = False  # whether `Recipe.labels` names what lists the videos
 
     def __init__(self, root: Path, recipe: Recipe) -> None:
-        """Raise InputError unless `root` is such a folder, and UsageError for a city that is not in it."""
+        """Raise InputError unless `root` is such a folder, and UsageError for what it has not or does not do."""
+        if recipe.labels is not None and not self.reads_labels:
+            raise UsageError(f"--labels: does nothing with --layout {self.title}; leave it out")
         self.root, self.recipe = root, recipe
+        self.min_frames = self.shortest if recipe.min_frames is None else recipe.min_frames
+
+    def describe(self) -> str:
+        """Canonical text: equal texts make equal sequences and labels of a city, whichever other cities are read."""
+        words = [f"min_frames={self.min_frames}", f"seed={self.recipe.seed}"]
+        words += ["split_gaps"] if self.recipe.split_gaps else []
+        words += [] if self.recipe.apart_m is None else [f"apart_m={self.recipe.apart_m:.15g}"]
+        return " ".join(words)
 
     @abstractmethod
     def parts(self) -> list[str]:
@@ -124,6 +130,14 @@ class Layout(ABC):
     @abstractmethod
     def published(self) -> str:
         """What the papers count in this data set, in one line, to be read beside our own counts."""
+
+    def nothing(self) -> str:
+        """What to say where all was read and no sequence found."""
+        return f"no sequence of {self.min_frames} frames; see --min-frames"
+
+    def remarks(self) -> list[str]:
+        """What to be warned of in what was read, in lines for people."""
+        return []
 
     def summary(self, parts: Sequence[Part]) -> list[str]:
         """What was found and left out, in lines for people."""

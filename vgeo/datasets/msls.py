@@ -54,6 +54,7 @@ class Msls(Layout):
     """The data set as Mapillary hands it out."""
 
     title = "msls"
+    shortest = 16  # VidTAG, appendix C: sequences of 16 to 494 frames; CityGuessr, Table 1: 15
 
     def __init__(self, root: Path, recipe: Recipe) -> None:
         super().__init__(root, recipe)
@@ -92,8 +93,8 @@ class Msls(Layout):
         tables = [read_pictures(folder / name, self._half[part] == _PLACED) for name in subsets]
         left_out = sum((table.left_out for table in tables), Counter[str]())
         city = _cut(tables, self.recipe.split_gaps, left_out)
-        long = np.diff(city.first) >= self.recipe.min_frames
-        left_out[f"sequences of fewer than {self.recipe.min_frames} frames"] += int((~long).sum())
+        long = np.diff(city.first) >= self.min_frames
+        left_out[f"sequences of fewer than {self.min_frames} frames"] += int((~long).sum())
         sides = self._split(city, np.flatnonzero(long), part, left_out)
         made = _sequences(city, sides, part, [folder / name for name in subsets], subsets)
         return Part(name=part, sequences=made, rows=sum(table.rows for table in tables), left_out=+left_out)

@@ -48,8 +48,10 @@ def read_layout(layout: Layout, progress: Progress = SILENT) -> tuple[list[Part]
     if parts:
         for line in layout.summary(parts):
             log.info("%s", line)
+        for line in layout.remarks():
+            log.warning("%s: %s", layout.title, line)
     if not failures and not any(len(part.sequences) for part in parts):
-        raise InputError(f"{layout.root}: no sequence of {layout.recipe.min_frames} frames; see --min-frames")
+        raise InputError(f"{layout.root}: {layout.nothing()}")
     return parts, failures
 
 
@@ -74,9 +76,11 @@ def list_frames(
         "version": 1,
         "layout": layout,
         "folder": str(opened.root.resolve()),
-        "recipe": recipe.describe(),
+        "recipe": opened.describe(),
         "cities": opened.parts(),
     }
+    if recipe.labels is not None:
+        settings["labels"] = str(recipe.labels.resolve())
     check_frame_list(out, settings, overwrite)
     with Batch(report, fail_fast) as batch:
         parts, failures = read_layout(opened, progress)

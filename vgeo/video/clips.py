@@ -46,7 +46,10 @@ class OpenClip:
         moment = Moment(
             video_id=clip.video_id, path=clip.path, duration_s=source.duration_s, start_utc=source.start_utc
         )
-        fixes, self._track_remarks = find_fixes(moment, track, source.carried)
+        if clip.frames is None:
+            fixes, self._track_remarks = find_fixes(moment, track, source.carried)
+        else:  # a data set's list says all that is known: no folder is looked through for files beside a picture
+            fixes, self._track_remarks = source.carried()[0], []
         self.start_utc = source.start_utc if fixes is None or fixes.start_utc is None else fixes.start_utc
         self._rows = sampling.rows(
             source.time_s,
