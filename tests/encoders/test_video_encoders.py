@@ -205,6 +205,31 @@ def test_older_files_are_read_as_tensors_alone(
         encoders.load(name, COMPUTE, weights=str(tmp_path))
 
 
+def test_the_hub_is_asked_for_older_files_only_where_there_are_no_others(
+    folders: dict[str, Path], models: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    asked: list[list[str]] = []
+
+    def download(repository: str, allow_patterns: list[str], local_files_only: bool = False, **_: Any) -> str:
+        assert repository == "facebook/vit-mae-base"
+        if local_files_only:
+            raise LocalEntryNotFoundError("nothing is cached")
+        asked.append(allow_patterns)
+        shutil.copy(folders["mae"] / "config.json", tmp_path)
+        if "pytorch_model.bin" in allow_patterns:
+            torch.save(models["mae"].state_dict(), tmp_path / "pytorch_model.bin")
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    monkeypatch.setattr("vgeo.encoders._hub.require_network", lambda *_: None)
+    found = encoders.load("mae", COMPUTE)
+    assert found.spec.weights_hash == load("mae", folders).spec.weights_hash
+    assert found.spec.weights == "facebook/vit-mae-base"
+    assert len(asked) == 2 and asked[1] == ["config.json", "pytorch_model.bin"] and asked[1][1] not in asked[0]
+
+
 def test_weights_of_another_family_are_refused(folders: dict[str, Path]) -> None:
     for name, other in (("videomae", "timesformer"), ("timesformer", "mae"), ("mae", "videomae")):
         with pytest.raises(FormatError, match=r"another family|not loadable"):

@@ -47,7 +47,7 @@ def find_folder(encoder: str, repository: str, weights: str | None, offline: boo
         return folder
     from huggingface_hub import snapshot_download
 
-    bring = f"hf download {repository} --include config.json *.safetensors *.bin --local-dir FOLDER" if old else ""
+    bring = f"hf download {repository} --local-dir FOLDER" if old else ""
     with quiet():
         try:
             cached = Path(snapshot_download(repository, allow_patterns=FILES, local_files_only=True))

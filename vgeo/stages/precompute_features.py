@@ -162,8 +162,9 @@ def _one(
     )
     remarks = f" ({item.message})" if item.message else ""
     placed = int(np.isfinite(found.latlon_deg[:, 0]).sum())
-    rows = "" if len(found.time_s) == found.frames else f" in {len(found.time_s)} rows"
-    log.info("%s: %d frames%s, %d with a position%s", found.video_id, item.frames, rows, placed, remarks)
+    rows = len(found.time_s)
+    windows = "" if rows == found.frames else f" in {rows} window{'s' * (rows != 1)}"
+    log.info("%s: %d frames%s, %d with a position%s", found.video_id, item.frames, windows, placed, remarks)
 
 
 def _summarize(outcomes: Sequence[Outcome], out: Path) -> None:
