@@ -73,7 +73,7 @@ def test_every_command_of_the_tables_runs(tmp_path: Path) -> None:
         f"""#!/bin/sh
 echo "$@" >> {tmp_path}/typed
 case "$*" in
-  precompute-features*MSLS*) exit 0;;
+  precompute-features*) exit 0;;
   localize*--method\\ geoclip*) exit 0;;
   train*--from*) set -- "$@" --epochs 1;;
   train*--method\\ vidtag*) set -- "$@" --config {tmp_path}/small.toml --epochs 1;;
