@@ -1,5 +1,6 @@
 """Fixtures that every test may use."""
 
+import logging
 import signal
 from pathlib import Path
 
@@ -25,3 +26,12 @@ def private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
     """Keep the tests out of the user's own cache, and off the network."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(autouse=True)
+def library_logging() -> None:
+    """Let the package log as a library does: a test before may have run the command line, which takes its records."""
+    logger = logging.getLogger("vgeo")
+    logger.handlers[:] = []
+    logger.propagate = True
+    logger.setLevel(logging.NOTSET)
