@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 
@@ -50,11 +51,12 @@ def macs_by_part(module: nn.Module, run: Callable[[], object]) -> Counter[str]:
 
 @contextmanager
 def _unfused() -> Iterator[None]:
-    """Keep transformer layers from running as one fused operation, which the counter does not know."""
+    """Keep transformer layers and attention from running as fused operations, which the counter does not all know."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        yield
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
 
