@@ -23,7 +23,7 @@ from vgeo import logs
 from vgeo.device import Compute
 from vgeo.errors import SettingError
 from vgeo.formats.features import FeatureFile
-from vgeo.layers.ranks import gather_rows, own_rows, rank, total, world_size
+from vgeo.layers.ranks import gather_rows, own_rows, rank, world_size
 from vgeo.methods.base import Method
 from vgeo.methods.geoclip import GeoClip
 from vgeo.methods.vidtag import VidTag
@@ -116,7 +116,7 @@ def _check_ranks(number: int) -> None:
     assert rows.grad is not None
     assert torch.equal(rows.grad, 3 * torch.arange(8.0).reshape(4, 2)[2 * number : 2 * number + 2])
     assert gather_rows(torch.tensor([True, number == 0])).tolist() == [True, True, True, False]
-    assert int(total(torch.tensor(number + 1))) == 3
+    assert int(gather_rows(torch.tensor(number + 1)[None]).sum()) == 3
     assert agreed([0.5 + number, float("inf")], CPU.device) == [0.5, float("inf")]
     check_same({"a": 1}, CPU.device)
     with pytest.raises(SettingError, match="different settings or data"):

@@ -12,7 +12,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from vgeo.encoders.base import EncoderSpec
 from vgeo.formats.features import FeatureFile, FeatureWriter
-from vgeo.layers.ranks import own_rows, total, world_size
+from vgeo.layers.ranks import gather_rows, own_rows, world_size
 from vgeo.methods.base import Clips, Method, Places, Recipe
 
 
@@ -99,7 +99,7 @@ class Tiny(Method):
             joined = (world_size() * len(target), *target.shape[1:])
             target = target + self.config.noise * own_rows(torch.randn(joined, generator=generator))
         error_BT = ((self.points(clips).float() - target) ** 2).sum(-1)
-        mean = (error_BT * clips.mask_BT).sum() / total(clips.mask_BT.sum())
+        mean = (error_BT * clips.mask_BT).sum() / gather_rows(clips.mask_BT).sum()
         return {"total": mean, "half": mean / 2}
 
 

@@ -40,15 +40,6 @@ def own_rows(joined: Tensor) -> Tensor:
     return joined[rank() * each : (rank() + 1) * each]
 
 
-def total(value: Tensor) -> Tensor:
-    """Sum over all processes, without a gradient: of counts."""
-    value = value.detach()
-    if world_size() > 1:
-        value = value.clone()
-        dist.all_reduce(value)
-    return value
-
-
 class _Gather(torch.autograd.Function):
     """All-gather whose gradient comes back to the process that owns the row."""
 

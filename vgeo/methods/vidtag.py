@@ -336,9 +336,7 @@ def _layer(
     kind: type[nn.TransformerEncoderLayer | nn.TransformerDecoderLayer], width: int, config: VidTagConfig
 ) -> nn.Module:
     """A pre-norm transformer layer (section 3.2: "standard pre-normalization and dropout")."""
-    return kind(
-        width, config.heads, config.feedforward, config.dropout, batch_first=True, norm_first=True
-    )  # fmt: skip
+    return kind(width, config.heads, config.feedforward, config.dropout, batch_first=True, norm_first=True)
 
 
 def _mlp(widths: tuple[int, ...]) -> nn.Sequential:
