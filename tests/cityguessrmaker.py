@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from vgeo.geo.hierarchy import Hierarchy
+
 # In the order of their names; Ghent and Bruges are in one state. City, state, country, continent.
 PLACES = (
     ("Accra", "Greater Accra", "Ghana", "Africa"),
@@ -85,3 +87,8 @@ def _picture(city: int, number: int) -> bytes:
     pixels = np.clip(base + noise, 0, 255).astype(np.uint8)
     Image.fromarray(pixels).resize((64, 48), Image.Resampling.BICUBIC).save(data, "JPEG")
     return data.getvalue()
+
+
+def mapping_of(hierarchy: Hierarchy) -> list[dict[str, int]]:
+    """The published form: for each step up, a dictionary from id, as text, to id."""
+    return [{str(finer): int(coarser) for finer, coarser in enumerate(up)} for up in hierarchy.up]

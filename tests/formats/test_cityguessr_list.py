@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from cityguessrmaker import HEADER, IDS, MAPPING, PLACES, list_line, write_mapping, write_table
+from cityguessrmaker import HEADER, IDS, MAPPING, PLACES, list_line, mapping_of, write_mapping, write_table
 
 from vgeo.errors import FormatError, InputError
 from vgeo.formats.cityguessr_list import first_line, is_list, read_list
@@ -58,7 +58,7 @@ def test_names_and_mapping(tmp_path: Path) -> None:
     write_table(tmp_path / "n.csv", HEADER[1:], PLACES[::-1])
     write_mapping(tmp_path / "m.json")
     names, up = read_names(tmp_path / "n.csv"), read_mapping(tmp_path / "m.json")
-    assert names.mapping() == MAPPING and [step.tolist() for step in up] == [list(d.values()) for d in MAPPING]
+    assert mapping_of(names) == MAPPING and [step.tolist() for step in up] == [list(d.values()) for d in MAPPING]
     write_mapping(tmp_path / "m.json", MAPPING[:2])
     with pytest.raises(FormatError, match=r"m\.json: not a list of 3"):
         read_mapping(tmp_path / "m.json")

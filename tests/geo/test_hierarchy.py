@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cityguessrmaker import IDS, MAPPING, PLACES
+from cityguessrmaker import IDS, MAPPING, PLACES, mapping_of
 
 from vgeo.errors import FormatError
 from vgeo.geo.hierarchy import difference, first_conflict, namesakes, number_places, parse_mapping, unnamed
@@ -19,7 +19,7 @@ def test_ids_by_hand_whatever_the_order_of_the_rows() -> None:
     assert found.names[1] == ("Greater Accra", "Flanders", "Delhi", "Maharashtra", "Île-de-France")
     assert found.names[2:] == (("Ghana", "Belgium", "India", "France"), ("Africa", "Europe", "Asia"))
     assert [tuple(row) for row in found.chains().tolist()] == list(IDS)
-    assert found.places() == list(PLACES) and found.mapping() == MAPPING
+    assert found.places() == list(PLACES) and mapping_of(found) == MAPPING
 
 
 def test_the_start_of_the_published_numbering() -> None:
@@ -54,7 +54,7 @@ def test_numbers_of_random_places_are_those_of_a_literal_walk() -> None:
         expected = [[numbers[level][row[level]] for level in range(4)] for row in sorted(rows)]
         assert found.chains().tolist() == expected
         assert [len(names) for names in found.names] == [len(seen) for seen in numbers]
-        up = parse_mapping(found.mapping(), LEVELS)
+        up = parse_mapping(mapping_of(found), LEVELS)
         assert difference(found, up) == "" and unnamed(up, LEVELS).chains().tolist() == expected
         assert first_conflict(np.array(expected), LEVELS, up) is None
 
@@ -83,9 +83,9 @@ def test_cities_of_one_name_and_a_country_on_two_continents() -> None:
 
 def test_levels_may_be_missing_for_all_but_not_for_some() -> None:
     found = number_places([("b", "", "y", ""), ("a", "", "x", "")], LEVELS)
-    assert found.levels == ("city", "country") and found.mapping() == [{"0": 0, "1": 1}]
+    assert found.levels == ("city", "country") and mapping_of(found) == [{"0": 0, "1": 1}]
     alone = number_places([("b",), ("a",)], ["city"])
-    assert alone.names == (("a", "b"),) and alone.up == () and alone.mapping() == []
+    assert alone.names == (("a", "b"),) and alone.up == () and mapping_of(alone) == []
     with pytest.raises(FormatError, match=r"^Singapore, Singapore, Asia: no state, which other places have; name it"):
         number_places([*PLACES, ("Singapore", "", "Singapore", "Asia")], LEVELS)
     with pytest.raises(FormatError, match="names no places"):

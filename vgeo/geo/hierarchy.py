@@ -41,10 +41,6 @@ class Hierarchy:
         """[C_0] for each class of the finest level, its name and those of what it lies in."""
         return [tuple(names[i] for names, i in zip(self.names, row, strict=True)) for row in self.chains()]
 
-    def mapping(self) -> list[dict[str, int]]:
-        """The published form: for each step up, a dict from id, as text, to id."""
-        return [{str(finer): int(coarser) for finer, coarser in enumerate(up)} for up in self.up]
-
     def empty(self, found: Iterable[int]) -> list[str]:
         """A line for each level of which no row has some classes; `found`: ids of the finest level that rows have."""
         chains = self.chains()
