@@ -12,7 +12,6 @@ from vgeo.geo.sphere import unit_vectors
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-MAX_LEVEL = 30
 # A cell's quarter (i bit, j bit) -> its place along the Hilbert curve, for each of the curve's four orientations.
 _PLACE = np.array([[0, 1, 3, 2], [0, 3, 1, 2], [2, 3, 1, 0], [2, 1, 3, 0]], np.uint64)
 _TURN = np.array([1, 0, 0, 3], np.uint64)  # how the orientation changes (xor) inside the quarter at a place
