@@ -154,7 +154,7 @@ def test_timesformer_stretches_its_times_to_other_windows(models: dict[str, Any]
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("videomae", {"frames": "all"}, "not one of windows, first76, uniform"),
+        ("videomae", {"frames": "all"}, "not one of windows, first76, strided, uniform"),
         ("videomae", {"normalize": "clip"}, "not one of imagenet, none"),
         ("videomae", {"window": "8"}, "no setting 'window'"),
         ("timesformer", {"normalize": "imagenet"}, "not one of kinetics, none"),

@@ -61,5 +61,20 @@ def test_what_is_repeated_is_said() -> None:
 
 def test_an_unknown_rule() -> None:
     assert read_windows(16, "uniform") == Windows(length=16, rule="uniform")
-    with pytest.raises(UsageError, match="frames=all: not one of windows, first76, uniform"):
+    with pytest.raises(UsageError, match="frames=all: not one of windows, first76, strided, uniform"):
         read_windows(16, "all")
+
+
+def test_strided_windows_are_the_published_one_and_more_of_them_where_there_is_more() -> None:
+    windows = Windows(length=16, rule="strided")
+    published = Windows(length=16, rule="first76")
+    for frames in (76, 99, 100, 119):
+        np.testing.assert_array_equal(windows.rows(frames), published.rows(frames))
+    spans = [(int(row[0]), int(row[-1])) for row in windows.rows(200)]
+    assert spans == [(0, 75), (80, 155), (124, 199)]  # what is left after 160 frames is half a window
+    for frames, stride in ((16, 1), (30, 1), (31, 2), (46, 3), (75, 4)):  # too short for every fifth: what fits
+        for row in windows.rows(frames):
+            assert set(np.diff(row)) == {stride} and row[-1] < frames
+        assert windows.rows(frames)[0][0] == 0
+    assert windows.rows(3).tolist() == [[0, 1, 2] + [2] * 13]
+    assert windows.remark(40) == ""

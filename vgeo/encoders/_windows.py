@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from vgeo.encoders.base import Encoder
 
-RULES = ("windows", "first76", "uniform")
-STRIDE = 5  # of first76
+RULES = ("windows", "first76", "strided", "uniform")
+STRIDE = 5  # of first76 and strided
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +27,8 @@ class Windows:
 
     windows: one after the other without overlap; the last ends with the clip. first76: one window of every fifth frame
     from the first, as CityGuessr's published loader takes them: 0, 5, ..., 75 of the 100 frames that a clip has there.
+    strided: that window, and where as much as half a window is left, more of them; where a clip is too short for it, the
+    stride is the longest that fits.
     uniform: one window over the whole clip, the middles of equal parts. A clip with too few frames repeats some.
     """
 
@@ -39,10 +41,20 @@ class Windows:
             return ((2 * np.arange(self.length) + 1) * frames // (2 * self.length))[None]
         if self.rule == "first76":
             return self._filled(np.arange(frames)[::STRIDE])
+        if self.rule == "strided" and frames >= self.length:
+            return self._strided(frames)
         if frames < self.length:
             return self._filled(np.arange(frames))
         starts = np.arange(0, frames, self.length)
         return np.minimum(starts, frames - self.length)[:, None] + np.arange(self.length)
+
+    def _strided(self, frames: int) -> NDArray[np.int64]:
+        stride = min(STRIDE, (frames - 1) // max(1, self.length - 1))
+        span, whole = (self.length - 1) * stride + 1, self.length * stride
+        starts = list(range(0, frames - span + 1, whole))
+        if frames - (starts[-1] + whole) >= whole / 2:
+            starts.append(frames - span)
+        return np.array(starts)[:, None] + stride * np.arange(self.length)
 
     def remark(self, frames: int) -> str:
         """What a reader of a report should know of a clip of `frames` frames; mostly nothing."""

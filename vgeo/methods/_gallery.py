@@ -12,12 +12,12 @@ from torch import Tensor
 
 from vgeo.errors import FormatError
 from vgeo.formats.gallery import Gallery
-from vgeo.methods.base import Clips, Method, Places
+from vgeo.methods.base import Clips, Places, Retriever
 from vgeo.search.exact import Keys, top_k
 
 
 def embed_rows(
-    method: Method, gallery: Gallery, device: torch.device, rows: int, level: int | None = None
+    method: Retriever, gallery: Gallery, device: torch.device, rows: int, level: int | None = None
 ) -> Iterator[Tensor]:
     """Yield the keys of `rows` gallery rows after the other, [rows, E] float32 on the device that the method is on.
 
@@ -37,7 +37,7 @@ def embed_rows(
         yield (method.keys(places) if level is None else method.level_keys(places, level)).float()
 
 
-def final_queries(method: Method, clips: Clips, keys_GE: Keys, latlon_deg: NDArray[np.float64]) -> Tensor:
+def final_queries(method: Retriever, clips: Clips, keys_GE: Keys, latlon_deg: NDArray[np.float64]) -> Tensor:
     """What the answer is searched with, [B, T, E] float32: a method that refines has retrieved once before.
 
     keys_GE, latlon_deg: the gallery's keys and positions [G, 2]. Raises FormatError for keys of another width.
@@ -50,7 +50,7 @@ def final_queries(method: Method, clips: Clips, keys_GE: Keys, latlon_deg: NDArr
 
 
 def queries_after(
-    method: Method, clips: Clips, best: Callable[[Tensor], NDArray[np.float64]], width: int
+    method: Retriever, clips: Clips, best: Callable[[Tensor], NDArray[np.float64]], width: int
 ) -> tuple[Tensor, Tensor | None]:
     """`final_queries`, and those that the first retrieval was made with where there was one.
 

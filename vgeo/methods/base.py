@@ -1,9 +1,12 @@
 """The contract of a method. Read this, then copy the smallest file beside it to add your own.
 
-A method turns frames into queries and candidate places into keys; the stages do the rest: they read features, find
-the best keys, decode, train and store. A method never reads a file, prints, chooses a device or parses an option.
+A method answers in one of two ways. A Retriever turns frames into queries and candidate places into keys; a Classifier
+turns a window of frames into a probability for each of its places, at several levels. The stages do the rest: they read
+features or frames, find the best keys, decode, train and store. A method never reads a file, prints, chooses a device or
+parses an option.
 
-Shapes: B clips, T frames, D feature width, G gallery entries, E embedding width.
+Shapes: B clips, T frames, D feature width, S pixels of a square frame's side, G gallery entries, E embedding width, L
+levels of places (finest first), C classes of a level, P groups of scenes.
 """
 
 from abc import ABC, abstractmethod
@@ -13,14 +16,29 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from vgeo.encoders._windows import Windows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Truth:
+    """What a batch of clips is labelled with."""
+
+    class_BL: Tensor  # int64, its class at each level; -1 where that is not known
+    scene_BP: Tensor | None = None  # share of its frames in each group of scenes; zeros where nothing is known
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clips:
-    """A batch of clips as features; clips shorter than T are padded, and `mask_BT` is False there."""
+    """A batch of clips; those shorter than T are padded, and `mask_BT` is False there.
 
-    features: dict[str, Tensor]  # encoder -> [B, T, D]
+    They come as features of frozen encoders, or as frames for a method that has an encoder of its own.
+    """
+
     mask_BT: Tensor  # bool, True where there is a frame
+    features: dict[str, Tensor] = field(default_factory=dict)  # encoder -> [B, T, D]
+    frames_BTSSC: Tensor | None = None  # uint8 RGB
     latlon_deg: Tensor | None = None  # [B, T, 2] float64; given in training
+    truth: Truth | None = None  # given in training of a Classifier
 
     def frames(self, values_BT: Tensor) -> Tensor:
         """The true frames' rows: [B, T, ...] -> [N, ...]. Single frames are all true: then no device is waited for."""
@@ -47,6 +65,7 @@ class Recipe:
     warmup_steps: int
     weight_decay: float = 0.0
     contiguous: bool = False  # the frames drawn from a clip are a run of neighbours, not spread over it
+    windows: Windows | None = None  # they are one of these windows, each equally likely; overrides both
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,9 +85,9 @@ class Method(nn.Module, ABC):
     Config: ClassVar[type]  # frozen, slotted, keyword-only dataclass; default = the paper's, comment = its section
     title: ClassVar[str]  # "GeoCLIP: clip-inspired alignment ..."
     paper: ClassVar[str]  # authors, venue, year, arXiv number
-    needs: ClassVar[str] = "features"  # or "frames"
+    needs: ClassVar[str] = "features"  # or "frames", of which features of a frozen encoder can take the place
     gives: ClassVar[str] = "track"  # or "place"
-    gallery_kind: ClassVar[str] = "points"  # or "features": points that carry their frames' features
+    gallery_kind: ClassVar[str] = "points"  # or "features": points that carry their frames' features; or "classes"
     phases: tuple[str, ...] = ()  # names of training phases, fewer where settings say so; none: nothing to train
     license_note: ClassVar[str] = ""  # of the released weights, where there are any
 
@@ -82,6 +101,50 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def encoders(self) -> tuple[str, ...]:
         """Names of the encoders whose features this instance reads; () when it takes what the gallery holds."""
+
+    @property
+    def frame_size(self) -> int | None:
+        """S, where the method takes frames; None: it takes features of `encoders`."""
+        return None
+
+    def recipe(self, phase: str) -> Recipe:
+        """The training recipe of a phase."""
+        raise KeyError(phase)
+
+    def begin(self, phase: str) -> None:
+        """Called before the first step of a phase; not when a run is resumed within it."""
+
+    def loss(self, clips: Clips, phase: str, generator: torch.Generator) -> dict[str, Tensor]:
+        """Loss terms of a batch; "total" is what is minimised. All randomness comes from `generator`.
+
+        Where several processes train, `clips` is this one's part of the batch, perhaps filled up with clips whose mask
+        is False throughout, and every term is this one's part: they sum to the term of the joined batch. What that
+        needs of the others, layers/ranks.py gathers. The generator says the same in all: draw for the joined batch, of
+        `world_size()` times as many clips, and take `own_rows`. A step must not wait for the device: no `.item()`, no
+        indexing with a mask.
+        """
+        raise KeyError(phase)
+
+    def trainable(self, phase: str) -> list[nn.Parameter]:
+        """Parameters that the phase optimises."""
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+    def rate_factor(self, parameter_name: str) -> float:
+        """What the recipe's learning rate is multiplied by for a parameter."""
+        return 1.0
+
+    def published_costs(self) -> tuple[PublishedCost, ...]:
+        """What a paper says that a model of these settings costs."""
+        return ()
+
+    @classmethod
+    def debug_config(cls) -> Any:
+        """A configuration that is small enough for the contract test to train in seconds."""
+        return cls.Config()
+
+
+class Retriever(Method):
+    """A method that compares frames with the places of a gallery."""
 
     @abstractmethod
     def queries(self, clips: Clips) -> Tensor:
@@ -125,37 +188,37 @@ class Method(nn.Module, ABC):
         """
         raise NotImplementedError
 
-    def recipe(self, phase: str) -> Recipe:
-        """The training recipe of a phase."""
-        raise KeyError(phase)
-
-    def begin(self, phase: str) -> None:
-        """Called before the first step of a phase; not when a run is resumed within it."""
-
     def moves_keys(self, phase: str) -> bool:
         """True when training in this phase changes what `keys` returns."""
         return True
 
-    def loss(self, clips: Clips, phase: str, generator: torch.Generator) -> dict[str, Tensor]:
-        """Loss terms of a batch; "total" is what is minimised. All randomness comes from `generator`.
 
-        Where several processes train, `clips` is this one's part of the batch, perhaps filled up with clips whose mask
-        is False throughout, and every term is this one's part: they sum to the term of the joined batch. What that
-        needs of the others, layers/ranks.py gathers. The generator says the same in all: draw for the joined batch, of
-        `world_size()` times as many clips, and take `own_rows`. A step must not wait for the device: no `.item()`, no
-        indexing with a mask.
+class Classifier(Method):
+    """A method that knows places as classes: of cities, say, and of the states, countries and continents they lie in.
+
+    Its gallery has a row for each class of the finest level, in the order of their ids.
+    """
+
+    gives = "place"
+    gallery_kind = "classes"
+
+    @property
+    @abstractmethod
+    def windows(self) -> Windows:
+        """Which rows of features, or frames, of a clip make one prediction."""
+
+    @abstractmethod
+    def adopt(self, up: tuple[Tensor, ...], text_CD: Tensor | None = None) -> None:
+        """Take over what the gallery says of the classes; called before training and before use.
+
+        up: for each class of a level, the id of the one it lies in on the next, L-1 steps. text_CD: a vector for each
+        class of the finest level, wanted in training only.
         """
-        raise KeyError(phase)
 
-    def trainable(self, phase: str) -> list[nn.Parameter]:
-        """Parameters that the phase optimises."""
-        return [parameter for parameter in self.parameters() if parameter.requires_grad]
+    @abstractmethod
+    def logits(self, clips: Clips) -> tuple[Tensor, ...]:
+        """Score the classes for each clip of the batch, a window: L tensors [B, C], finest level first."""
 
-    def published_costs(self) -> tuple[PublishedCost, ...]:
-        """What a paper says that a model of these settings costs."""
-        return ()
-
-    @classmethod
-    def debug_config(cls) -> Any:
-        """A configuration that is small enough for the contract test to train in seconds."""
-        return cls.Config()
+    @abstractmethod
+    def decide(self, probability: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Turn softmax probabilities of the levels, each [N, C], into those that answers are read from."""

@@ -32,7 +32,7 @@ from vgeo.layers.contrastive import cross_entropy_sum, match_targets
 from vgeo.layers.location_encoder import RELEASED_SIGMAS, LocationEncoder, take_released, take_tensors
 from vgeo.layers.ranks import gather_rows, own_rows, world_size
 from vgeo.methods._published import table_14
-from vgeo.methods.base import Clips, Method, Places, PublishedCost, Recipe
+from vgeo.methods.base import Clips, Places, PublishedCost, Recipe, Retriever
 from vgeo.methods.settings import check_least
 
 
@@ -76,7 +76,7 @@ class GeoClipConfig:
             raise ValueError("learning_rate must be positive and decay_per_epoch in (0, 1]")
 
 
-class GeoClip(Method):
+class GeoClip(Retriever):
     """The image MLP, the location encoder and the logit scale between them."""
 
     Config = GeoClipConfig

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from vgeo.methods.base import Clips, Method, Places
+from vgeo.methods.base import Clips, Places, Retriever
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class NearestConfig:
             raise ValueError("temperature must be positive")
 
 
-class Nearest(Method):
+class Nearest(Retriever):
     """Cosine similarity of frozen features; several encoders weigh the same."""
 
     Config = NearestConfig

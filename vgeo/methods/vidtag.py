@@ -34,7 +34,7 @@ from vgeo.layers.sequence import attended, in_windows, sinusoids
 from vgeo.methods._published import table_8, table_14
 from vgeo.methods._vidtag_config import VidTagConfig
 from vgeo.methods._vidtag_refine import alignment_loss, as_clips, corrupt, draw_noise, stray
-from vgeo.methods.base import Clips, Method, Places, PublishedCost, Recipe
+from vgeo.methods.base import Clips, Places, PublishedCost, Recipe, Retriever
 
 ALIGN, REFINE = "align", "refine"
 
@@ -90,7 +90,7 @@ class GeoRefiner(nn.Module):
         return self.leave(self.decoder_norm(x))
 
 
-class VidTag(Method):
+class VidTag(Retriever):
     """Frame encoder (TempGeo and MLP), location encoder, GeoRefiner."""
 
     Config = VidTagConfig

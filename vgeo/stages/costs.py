@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from vgeo import encoders, methods
-from vgeo.errors import SettingError, first_line
+from vgeo.errors import SettingError, UsageError, first_line
 from vgeo.layers.costs import macs_by_part, numbers, switches_on_cpu
-from vgeo.methods.base import Clips, Method, Places, PublishedCost
+from vgeo.methods.base import Clips, Places, PublishedCost, Retriever
 from vgeo.methods.settings import given, resolve, to_dict
 
 CONVENTION = (
@@ -103,6 +103,8 @@ def count_costs(name: str, settings: Sequence[str] = (), clip_frames: int = 16) 
     settings: `key=value`. Raises UsageError for an unknown method or encoder, SettingError.
     """
     cls = methods.get(name)
+    if not issubclass(cls, Retriever):
+        raise UsageError(f"--costs: {name} has no queries and keys; costs are counted of methods that search a gallery")
     config: Any = resolve(cls.Config, None, settings)
     try:
         with FakeTensorMode():
@@ -126,7 +128,7 @@ def count_costs(name: str, settings: Sequence[str] = (), clip_frames: int = 16) 
     )
 
 
-def _declared_widths(method: Method) -> dict[str, int]:
+def _declared_widths(method: Retriever) -> dict[str, int]:
     """Width of each encoder's features, as the settings say."""
     several = getattr(method.config, "feature_dims", None)
     return dict(zip(method.encoders, several or [getattr(method.config, "feature_dim", 0)], strict=False))
@@ -169,7 +171,7 @@ def _frozen(name: str, parameters: int | None, buffers: int, macs_per_frame: int
     )
 
 
-def _part_costs(method: Method, widths: dict[str, int], clip_frames: int) -> tuple[list[PartCost], int | None]:
+def _part_costs(method: Retriever, widths: dict[str, int], clip_frames: int) -> tuple[list[PartCost], int | None]:
     """The cost of each child and of each parameter of the method's own; and the width E."""
     frame, refining, place, embed_dim = _contract_macs(method, widths, clip_frames)
     trained = {phase: {id(parameter) for parameter in method.trainable(phase)} for phase in method.phases}
@@ -199,7 +201,7 @@ def _part_costs(method: Method, widths: dict[str, int], clip_frames: int) -> tup
 
 
 def _contract_macs(
-    method: Method, widths: dict[str, int], clip_frames: int
+    method: Retriever, widths: dict[str, int], clip_frames: int
 ) -> tuple[Counter[str], Counter[str], Counter[str], int | None]:
     """By part: of a clip's first answer, of its second, of one place; and the width E.
 

@@ -61,7 +61,7 @@ def embed_gallery(
     progress.start("gallery", len(gallery), "places")
     model.method.to(compute.device)
     parts = []
-    for keys in embed_rows(model.method, gallery, compute.device, _CHUNK, level):
+    for keys in embed_rows(model.retriever, gallery, compute.device, _CHUNK, level):
         parts.append(keys.cpu())
         progress.advance(len(keys))
     return torch.cat(parts)

@@ -118,7 +118,7 @@ class Localizer:
             features[name] = torch.from_numpy(halves.astype(np.float32))[None].to(self.compute.device)
         mask_1T = torch.ones(1, len(clip.time_s), dtype=torch.bool, device=self.compute.device)
         clips = Clips(features=features, mask_BT=mask_1T)
-        queries, first = queries_after(self.model.method, clips, self._search.best, self._search.width)
+        queries, first = queries_after(self.model.retriever, clips, self._search.best, self._search.width)
         return queries[0], None if first is None else first[0]
 
 

@@ -15,7 +15,7 @@ from vgeo.encoders.base import EncoderSpec
 from vgeo.errors import FormatError, InputError, MissingModelError, SettingError
 from vgeo.formats.checkpoints import CONFIG, ModelFiles, model_hash, read_model
 from vgeo.formats.geoclip_release import GeoClipRelease, read_geoclip_release
-from vgeo.methods.base import Method
+from vgeo.methods.base import Classifier, Method, Retriever
 from vgeo.methods.settings import differences, format_value, from_dict, given, resolve, to_dict
 
 log = logging.getLogger(__name__)
@@ -31,6 +31,18 @@ class Model:
     hash: str  # over method, settings and tensors: its keys carry this
     folder: Path | None  # None: released weights, or none at all
     gallery: Path | None  # its own candidates
+
+    @property
+    def retriever(self) -> Retriever:
+        """The method, where it compares frames with a gallery."""
+        assert isinstance(self.method, Retriever)
+        return self.method
+
+    @property
+    def classifier(self) -> Classifier:
+        """The method, where it knows places as classes."""
+        assert isinstance(self.method, Classifier)
+        return self.method
 
 
 def load_model(

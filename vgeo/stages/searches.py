@@ -44,7 +44,7 @@ class ExactGallery:
     """All places of a gallery, compared with every frame; its keys are embedded, or read, once."""
 
     def __init__(self, model: Model, gallery: Gallery, compute: Compute, progress: Progress = SILENT) -> None:
-        self.gallery, self._scale = gallery, model.method.scale
+        self.gallery, self._scale = gallery, model.retriever.scale
         self._keys_GE = _near(gallery_keys(model, gallery, compute, progress), compute)
 
     @property
@@ -102,12 +102,12 @@ class RefinedGallery:
     def __init__(
         self, model: Model, gallery: Gallery, compute: Compute, spacing_km: float, refine_km: float, progress: Progress
     ) -> None:
-        self.gallery, self._method, self._compute = gallery, model.method, compute
-        radii_km = model.method.level_radii_km
+        self.gallery, self._method, self._compute = gallery, model.retriever, compute
+        radii_km = model.retriever.level_radii_km
         steps = plan(spacing_km, refine_km, radii_km)
         keys_GE = _near(gallery_keys(model, gallery, compute, progress, level=steps.level), compute)
         self.width = keys_GE.shape[1]
-        scales = [model.method.level_scale(level) for level in range(len(radii_km))]
+        scales = [model.retriever.level_scale(level) for level in range(len(radii_km))]
         self._search = RefinedSearch(keys_GE, gallery.latlon_deg, self._embed, scales, steps)
         self.best = self._search.best
 
@@ -130,7 +130,7 @@ def check_refinable(model: Model, refine_km: float) -> None:
     """Raise UsageError for a spacing that cannot be, SettingError for a model that has keys of one level only."""
     if not LEAST_KM <= refine_km < math.inf:
         raise UsageError(f"--refine-km {refine_km:g}: must be at least {LEAST_KM:g}, a metre")
-    if not model.method.level_radii_km:
+    if not model.retriever.level_radii_km:
         raise SettingError(
             f"--refine-km needs a model with keys for coarse and for fine galleries, which {model.name} has not; train "
             "one with --method vidtag --set level_radii_km=..., a radius for each of its sigmas"

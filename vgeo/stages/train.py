@@ -20,7 +20,7 @@ from vgeo.formats.features import FeatureFile
 from vgeo.formats.gallery import Gallery
 from vgeo.layers.ranks import rank, world_size
 from vgeo.logs import SILENT, Progress
-from vgeo.methods.base import Method
+from vgeo.methods.base import Classifier, Method, Retriever
 from vgeo.methods.settings import format_value, given, to_dict
 from vgeo.stages.models import check_same_encoders
 from vgeo.stages.train_inputs import check_widths, city_gallery, fitting_settings, training_gallery

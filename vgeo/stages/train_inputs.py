@@ -13,7 +13,7 @@ from vgeo.encoders.base import EncoderSpec
 from vgeo.errors import InputError, SettingError
 from vgeo.formats.features import FeatureFile
 from vgeo.formats.gallery import Gallery, read_gallery
-from vgeo.methods.base import Method
+from vgeo.methods.base import Method, Retriever
 from vgeo.methods.settings import from_dict
 from vgeo.training.data import Split, check_encoders
 from vgeo.training.store import FeatureStore
@@ -47,7 +47,7 @@ def fitting_settings(cls: type[Method], values: dict[str, Any], file: FeatureFil
     return from_dict(cls.Config, values)
 
 
-def check_widths(model: Method, store: FeatureStore, encoders: Mapping[str, EncoderSpec], method: str) -> None:
+def check_widths(model: Retriever, store: FeatureStore, encoders: Mapping[str, EncoderSpec], method: str) -> None:
     """Raise SettingError when the method cannot take the features: their widths are not those it is set to."""
     one = torch.zeros(1, 1, dtype=torch.int64)
     try:

@@ -15,7 +15,7 @@ from torch import Tensor
 from vgeo.formats.gallery import Gallery
 from vgeo.geo.sphere import distance_km
 from vgeo.methods._gallery import embed_rows, final_queries
-from vgeo.methods.base import Method
+from vgeo.methods.base import Retriever
 from vgeo.metrics import WITHIN_KM
 from vgeo.search.exact import top_k
 from vgeo.training.data import Frames
@@ -34,13 +34,13 @@ class Validation:
     frames: int
 
 
-def gallery_keys(method: Method, gallery: Gallery, device: torch.device) -> Tensor:
+def gallery_keys(method: Retriever, gallery: Gallery, device: torch.device) -> Tensor:
     """Embed the gallery: [G, E] float32 on the device."""
     with _measuring(method):
         return torch.cat(list(embed_rows(method, gallery, device, _KEY_ROWS)))
 
 
-def validate(method: Method, store: FeatureStore, gallery: Gallery, keys_GE: Tensor) -> Validation:
+def validate(method: Retriever, store: FeatureStore, gallery: Gallery, keys_GE: Tensor) -> Validation:
     """Embed all held-out clips (whole, as at inference) and measure the errors of the gallery's best places.
 
     In float32 whatever the training runs in, as `localize` does: its answers are the ones that are measured.
@@ -57,7 +57,7 @@ def validate(method: Method, store: FeatureStore, gallery: Gallery, keys_GE: Ten
 
 
 @contextmanager
-def _measuring(method: Method) -> Iterator[None]:
+def _measuring(method: Retriever) -> Iterator[None]:
     """Put the method to use, without gradients, and back to training if it was."""
     was_training = method.training
     method.eval()
