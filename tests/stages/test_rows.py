@@ -93,7 +93,7 @@ def test_a_long_clip_needs_no_more_memory(rule: str) -> None:
         rows.add(numbered(first, 10))
         most = max(most, len(rows._kept["reader"]))
     assert most <= 3 * 16 + 10
-    assert len(rows.finish()[0]["reader"]) == {"windows": 313, "strided": 62}.get(rule, 1)
+    assert len(rows.finish()[0]["reader"]) == {"windows": 313, "strided": 63}.get(rule, 1)
 
 
 def test_windows_that_are_full_together_are_encoded_together() -> None:
