@@ -3,6 +3,7 @@
 Shapes: W windows, L frames of a window.
 """
 
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 RULES = ("windows", "first76", "strided", "uniform")
 STRIDE = 5  # of first76 and strided
+_SINGLE = ("first", "middle", "last", "random")  # for windows of one frame
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,13 +32,24 @@ class Windows:
     strided: that window, and where as much as half a window is left, more of them; where a clip is too short for it, the
     stride is the longest that fits.
     uniform: one window over the whole clip, the middles of equal parts. A clip with too few frames repeats some.
+    first, middle, last, random: one window of one frame; the random one is always the same of a clip.
     """
 
     length: int
     rule: str
 
-    def rows(self, frames: int) -> NDArray[np.int64]:
-        """Numbers of the frames of each window, of a clip of `frames` > 0 frames: [W, L], never falling."""
+    def __post_init__(self) -> None:
+        if self.rule in _SINGLE and self.length != 1:
+            raise ValueError(f"windows {self.rule} are of one frame, not {self.length}")
+
+    def rows(self, frames: int, clip: str = "") -> NDArray[np.int64]:
+        """Numbers of the frames of each window, of a clip of `frames` > 0 frames: [W, L], never falling.
+
+        clip: its name, which decides on a random frame.
+        """
+        if self.rule in _SINGLE:
+            random = zlib.crc32(clip.encode()) % frames
+            return np.array([[(0, frames // 2, frames - 1, random)[_SINGLE.index(self.rule)]]])
         if self.rule == "uniform":
             return ((2 * np.arange(self.length) + 1) * frames // (2 * self.length))[None]
         if self.rule == "first76":

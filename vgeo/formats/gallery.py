@@ -61,7 +61,8 @@ class Gallery:
         latlon = np.asarray(self.latlon_deg, np.float64)
         if latlon.ndim != 2:
             raise FormatError(f"gallery: positions have shape {latlon.shape}, expected [G, 2]")
-        check_latlon(latlon, "gallery")
+        # Classes that go by their ids alone lie nowhere.
+        check_latlon(latlon, "gallery", allow_nan=self.attributes.get("kind") == "classes")
         if ((latlon[:, 1] < -180) | (latlon[:, 1] >= 180)).any():
             latlon = np.stack([latlon[:, 0], wrap_lon(latlon[:, 1])], axis=1)
         object.__setattr__(self, "latlon_deg", latlon)

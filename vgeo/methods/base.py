@@ -39,6 +39,7 @@ class Clips:
     frames_BTSSC: Tensor | None = None  # uint8 RGB
     latlon_deg: Tensor | None = None  # [B, T, 2] float64; given in training
     truth: Truth | None = None  # given in training of a Classifier
+    share: float = 1.0  # of a step's batch, where it is cut into pieces; a piece's loss is weighed by it
 
     def frames(self, values_BT: Tensor) -> Tensor:
         """The true frames' rows: [B, T, ...] -> [N, ...]. Single frames are all true: then no device is waited for."""
@@ -221,4 +222,8 @@ class Classifier(Method):
 
     @abstractmethod
     def decide(self, probability: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Turn softmax probabilities of the levels, each [N, C], into those that answers are read from."""
+        """Turn softmax probabilities of the levels, each [N, C], into the scores that answers are read from."""
+
+    @abstractmethod
+    def answers(self, scores: tuple[Tensor, ...]) -> Tensor:
+        """Return the classes that scores lead to, ids of the levels: [N, L]."""

@@ -135,7 +135,7 @@ def encode_stream(stream: "FrameStream", encoders: Mapping[str, Encoder], progre
     frames: list[tuple[float, int, float, float]] = []
     start = time.perf_counter()
     for batch in stream:
-        rows = rows or rows_of(encoders, len(stream.opened.time_s))
+        rows = rows or rows_of(encoders, len(stream.opened.time_s), stream.clip.video_id)
         rows.add(torch.from_numpy(np.stack([frame.image for frame in batch])))
         for frame in batch:
             lat_deg, lon_deg = (np.nan, np.nan) if frame.latlon_deg is None else frame.latlon_deg

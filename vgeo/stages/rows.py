@@ -28,10 +28,10 @@ class Rows(Protocol):
         """Features [R, D] by encoder, the frame that each row stands for [R], counted as they came, and a remark."""
 
 
-def rows_of(encoders: Mapping[str, Encoder], promised: int) -> Rows:
-    """Rows of a clip of `promised` frames; fewer may come. Raises UsageError where the encoders' rows differ."""
+def rows_of(encoders: Mapping[str, Encoder], promised: int, clip: str = "") -> Rows:
+    """Rows of a clip, by name, of `promised` frames; fewer may come. Raises UsageError where the encoders' rows differ."""
     windows = common_windows(encoders)
-    return FrameRows(encoders) if windows is None else WindowRows(encoders, windows, promised)
+    return FrameRows(encoders) if windows is None else WindowRows(encoders, windows, promised, clip)
 
 
 class FrameRows:
@@ -54,9 +54,10 @@ class FrameRows:
 class WindowRows:
     """One row a window, encoded when its last frame has come; frames are kept, shrunken, while a window needs them."""
 
-    def __init__(self, encoders: Mapping[str, Encoder], windows: Windows, promised: int) -> None:
+    def __init__(self, encoders: Mapping[str, Encoder], windows: Windows, promised: int, clip: str) -> None:
         self._encoders, self._windows = encoders, windows
-        planned = windows.rows(promised)
+        self._clip = clip
+        planned = windows.rows(promised, clip)
         self._waiting = deque(planned)
         self._wanted = set(planned.flatten().tolist())
         self._kept: dict[str, dict[int, Tensor]] = {name: {} for name in encoders}
@@ -76,7 +77,7 @@ class WindowRows:
 
     def finish(self) -> tuple[dict[str, Table], NDArray[np.int64], str]:
         if self._waiting:  # not all of the promised frames could be decoded: windows of those that were
-            self._encode(list(self._windows.rows(self._arrived)[len(self._done) :]))
+            self._encode(list(self._windows.rows(self._arrived, self._clip)[len(self._done) :]))
         stands_for = np.array([middle(window) for window in self._done], np.int64)
         return _joined(self._tables), stands_for, self._windows.remark(self._arrived)
 
