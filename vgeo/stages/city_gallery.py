@@ -52,7 +52,11 @@ def named_cities(inputs: Sequence[Source], min_population: int = 15000) -> Galle
     """
     if sum(is_stdio(source) for source in inputs) > 1:
         raise InputError("-: stdin can be read once; give it once")
-    rows = [row for source in inputs for row in read_place_labels(source)]
+    return cities_of([row for source in inputs for row in read_place_labels(source)], min_population)
+
+
+def cities_of(rows: Sequence[LabelledClip], min_population: int = 15000) -> Gallery:
+    """`named_cities` of labels that were read before."""
     named = _distinct(rows)
     given = [row for row in named if row.latlon_deg is not None]
     found = _looked_up([row.labels for row in named if row.latlon_deg is None], min_population)
