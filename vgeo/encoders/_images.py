@@ -37,9 +37,7 @@ class Preprocessing:
     def __call__(self, frames_BHWC: Tensor, device: torch.device) -> Tensor:
         """RGB frames, uint8 [B, H, W, 3] -> float32 [B, 3, size, size] on the device."""
         frames_BCHW = self.square(frames_BHWC.cpu().permute(0, 3, 1, 2)).to(device)
-        pixels_BCHW = frames_BCHW.flip(1).float() if self.caffe else frames_BCHW.float() / 255
-        mean, std = (torch.tensor(values, device=device)[:, None, None] for values in self.mean_std)
-        return (pixels_BCHW - mean) / std
+        return normalised(frames_BCHW.flip(1) if self.caffe else frames_BCHW, self.mean_std, 1 if self.caffe else 255)
 
     def describe(self) -> str:
         """One readable line."""
@@ -69,6 +67,14 @@ def resize(frames_BCHW: Tensor, size_hw: tuple[int, int], resampling: str) -> Te
     if tuple(frames_BCHW.shape[-2:]) == size_hw:
         return frames_BCHW
     return functional.interpolate(frames_BCHW, size=size_hw, mode=resampling, antialias=True, align_corners=False)
+
+
+def normalised(frames_XCHW: Tensor, mean_std: tuple[tuple[float, ...], tuple[float, ...]], white: int = 255) -> Tensor:
+    """Bring uint8 frames [..., 3, H, W] to float32 with `white` at 1, less the mean, over the deviation."""
+    mean, std = (  # filled on the device: to copy them there would wait for it
+        torch.cat([torch.full((1, 1, 1), value, device=frames_XCHW.device) for value in values]) for values in mean_std
+    )
+    return (frames_XCHW.float() / white - mean) / std
 
 
 def read_settings(name: str, settings: Mapping[str, str], defaults: Mapping[str, str]) -> dict[str, str]:

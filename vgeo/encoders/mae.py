@@ -61,7 +61,7 @@ def load(variant: str, compute: "Compute", *, weights: str | None, settings: dic
         preprocessing=f"{preprocessing.describe()}; {said} after the last layer norm",
         settings=settings,
     )
-    return VisionEncoder(spec, model, _class_token if pool == "class" else _mean_patch, preprocessing, compute)
+    return VisionEncoder(spec, model, class_token if pool == "class" else mean_patch, preprocessing, compute)
 
 
 def skeleton(variant: str) -> Skeleton | None:
@@ -71,7 +71,7 @@ def skeleton(variant: str) -> Skeleton | None:
         return None
     from transformers import ViTMAEConfig, ViTMAEModel
 
-    return Skeleton(model=ViTMAEModel(ViTMAEConfig(mask_ratio=0.0, **shape)), read=_class_token, size=224)
+    return Skeleton(model=ViTMAEModel(ViTMAEConfig(mask_ratio=0.0, **shape)), read=class_token, size=224)
 
 
 def _whole(folder: Path) -> Any:
@@ -94,9 +94,9 @@ def _tokens(model: nn.Module, pixels_BCHW: Tensor) -> Tensor:
     return tokens
 
 
-def _class_token(model: nn.Module, pixels_BCHW: Tensor) -> Tensor:
+def class_token(model: nn.Module, pixels_BCHW: Tensor) -> Tensor:
     return _tokens(model, pixels_BCHW)[:, 0]
 
 
-def _mean_patch(model: nn.Module, pixels_BCHW: Tensor) -> Tensor:
+def mean_patch(model: nn.Module, pixels_BCHW: Tensor) -> Tensor:
     return _tokens(model, pixels_BCHW)[:, 1:].mean(dim=1)

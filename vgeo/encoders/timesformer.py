@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 REPOSITORY = "facebook/timesformer-base-finetuned-k400"
 TRAINED = "trained"
 SETTINGS = {"frames": "windows", "window": TRAINED, "crop": "squash", "normalize": "kinetics"}
-NORMALIZE = {"kinetics": ((0.45,) * 3, (0.225,) * 3), "none": AS_IS}
+KINETICS = ((0.45,) * 3, (0.225,) * 3)
+NORMALIZE = {"kinetics": KINETICS, "none": AS_IS}
 SHAPES: dict[str, dict[str, Any]] = {  # of the released weights, as their config.json says
     REPOSITORY: {"num_frames": 8, "image_size": 224},
     "facebook/timesformer-base-finetuned-k600": {"num_frames": 8, "image_size": 224},
@@ -62,7 +63,7 @@ def load(variant: str, compute: "Compute", *, weights: str | None, settings: dic
         preprocessing=f"{preprocessing.describe()}; {windows.describe()}; class token after the last layer norm",
         settings=settings,
     )
-    return VideoEncoder(spec, model, _class_token, preprocessing, windows, compute)
+    return VideoEncoder(spec, model, class_token, preprocessing, windows, compute)
 
 
 def skeleton(variant: str) -> Skeleton | None:
@@ -73,7 +74,7 @@ def skeleton(variant: str) -> Skeleton | None:
     from transformers import TimesformerConfig, TimesformerModel
 
     model = TimesformerModel(TimesformerConfig(**shape))
-    return Skeleton(model=model, read=_class_token, size=shape["image_size"], window=shape["num_frames"])
+    return Skeleton(model=model, read=class_token, size=shape["image_size"], window=shape["num_frames"])
 
 
 def _length(value: str, trained: int) -> int:
@@ -84,6 +85,6 @@ def _length(value: str, trained: int) -> int:
     return int(value)
 
 
-def _class_token(model: nn.Module, pixels_BTCHW: Tensor) -> Tensor:
+def class_token(model: nn.Module, pixels_BTCHW: Tensor) -> Tensor:
     token: Tensor = model(pixel_values=pixels_BTCHW).last_hidden_state[:, 0]
     return token

@@ -68,7 +68,7 @@ def load(variant: str, compute: "Compute", *, weights: str | None, settings: dic
         preprocessing=f"{preprocessing.describe()}; {windows.describe()}; mean of the tokens",
         settings=settings,
     )
-    return VideoEncoder(spec, model, _mean_token, preprocessing, windows, compute)
+    return VideoEncoder(spec, model, mean_token, preprocessing, windows, compute)
 
 
 def skeleton(variant: str) -> Skeleton | None:
@@ -79,9 +79,9 @@ def skeleton(variant: str) -> Skeleton | None:
     from transformers import VideoMAEConfig, VideoMAEModel
 
     model = VideoMAEModel(VideoMAEConfig(**shape))
-    return Skeleton(model=model, read=_mean_token, size=224, window=16)
+    return Skeleton(model=model, read=mean_token, size=224, window=16)
 
 
-def _mean_token(model: nn.Module, pixels_BTCHW: Tensor) -> Tensor:
+def mean_token(model: nn.Module, pixels_BTCHW: Tensor) -> Tensor:
     tokens_BND: Tensor = model(pixel_values=pixels_BTCHW).last_hidden_state
     return tokens_BND.mean(dim=1)
