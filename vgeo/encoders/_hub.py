@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 TIMEOUT_S = 5.0
 FILES = ["config.json", "model.safetensors", "model.safetensors.index.json", "model-*.safetensors"]
 OLD_FILES = ["config.json", "pytorch_model.bin"]
+WITHOUT_WEIGHTS = "\n  or without a download: --encoder gist, which needs no weights"
 
 
 def missing_model(encoder: str, repository: str, reason: str, bring: str = "") -> MissingModelError:
@@ -27,16 +28,25 @@ def missing_model(encoder: str, repository: str, reason: str, bring: str = "") -
     return MissingModelError(
         f"{encoder}: its weights {repository} are not on this machine, and {reason}\n"
         f"  download: run the command again with a network; they are kept in a cache\n"
-        f"  or bring them: on another machine '{bring}', copy, then --weights {encoder}=PATH\n"
-        f"  or without a download: --encoder gist, which needs no weights"
+        f"  or bring them: on another machine '{bring}', copy, then --weights {encoder}=PATH"
+        f"{WITHOUT_WEIGHTS}"
     )
 
 
-def find_folder(encoder: str, repository: str, weights: str | None, offline: bool, *, old: bool = False) -> Path:
+def find_folder(
+    encoder: str,
+    repository: str,
+    weights: str | None,
+    offline: bool,
+    *,
+    old: bool = False,
+    more: Sequence[str] = (),
+) -> Path:
     """Return the folder with config.json and model.safetensors: the user's own, the cached one or a fresh download.
 
     A cached folder is used without asking the hub. old: where there is no model.safetensors, pytorch_model.bin will do,
-    which `load_transformers` reads as tensors alone. Raises InputError, FormatError or MissingModelError.
+    which `load_transformers` reads as tensors alone. more: files that a download brings along, where there are any.
+    Raises InputError, FormatError or MissingModelError.
     """
     if weights is not None:
         folder = Path(weights)
@@ -59,7 +69,7 @@ def find_folder(encoder: str, repository: str, weights: str | None, offline: boo
         require_network(encoder, repository, offline, bring)
         log.info("downloading %s from the hub (once)", repository)
         try:
-            folder = Path(snapshot_download(repository, allow_patterns=FILES, etag_timeout=TIMEOUT_S))
+            folder = Path(snapshot_download(repository, allow_patterns=[*FILES, *more], etag_timeout=TIMEOUT_S))
             if old and not _is_complete(folder):
                 folder = Path(snapshot_download(repository, allow_patterns=OLD_FILES, etag_timeout=TIMEOUT_S))
         except _network_errors() as error:

@@ -6,12 +6,14 @@ Trap: OpenAI's weights were trained with QuickGELU, and open_clip only warns whe
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor, nn
 
 from vgeo.encoders._hub import find_file, missing_model, quiet, weights_hash
 from vgeo.encoders._images import Preprocessing
+from vgeo.encoders._text import PREPROCESSING as TEXT_PREPROCESSING
+from vgeo.encoders._text import TextEncoder
 from vgeo.encoders._vision import VisionEncoder
 from vgeo.encoders.base import Encoder, EncoderSpec, Skeleton
 from vgeo.errors import FormatError, InputError, UsageError, first_line
@@ -31,7 +33,7 @@ def load_open_clip(
     architecture, tag = _names(variant)
     name = f"clip:{architecture}/{tag}" if tag else f"clip:{architecture}"
     path = _find_weights(name, architecture, tag, weights, offline)
-    vision = _build(architecture, tag, path)
+    vision = _build(architecture, tag, path).visual
     recipe = vision.preprocess_cfg
     size = recipe["size"][0] if isinstance(recipe["size"], tuple | list) else recipe["size"]
     crop = settings.get("crop", "squash" if recipe["resize_mode"] == "squash" else "center")
@@ -46,6 +48,28 @@ def load_open_clip(
         settings=settings,
     )
     return VisionEncoder(spec, vision, _embed, preprocessing, compute)
+
+
+def load_open_clip_text(variant: str, compute: "Compute", *, weights: str | None, offline: bool) -> TextEncoder:
+    """Load the text half of `ARCHITECTURE/TAG`. Raises UsageError, InputError, FormatError or MissingModelError."""
+    import open_clip
+
+    architecture, tag = _names(variant)
+    if "hf_tokenizer_name" in open_clip.get_model_config(architecture)["text_cfg"]:
+        raise UsageError(f"clip:{variant}: reads text in tokens of its own; take a CLIP such as ViT-B-32-quickgelu")
+    name = f"clip:{architecture}/{tag}" if tag else f"clip:{architecture}"
+    model = _build(architecture, tag, _find_weights(name, architecture, tag, weights, offline))
+    del model.visual
+    model.logit_scale = model.logit_bias = None
+    spec = EncoderSpec(
+        name=name,
+        dim=open_clip.get_model_config(architecture)["embed_dim"],
+        weights=weights or variant,
+        weights_hash=weights_hash(model),
+        preprocessing=TEXT_PREPROCESSING,
+        settings={},
+    )
+    return TextEncoder(spec, model, open_clip.get_tokenizer(architecture), _embed_text, compute)
 
 
 def open_clip_skeleton(variant: str) -> Skeleton | None:
@@ -99,7 +123,7 @@ def _find_weights(name: str, architecture: str, tag: str, weights: str | None, o
 
 
 def _build(architecture: str, tag: str, path: Path) -> Any:
-    """Build the model, load it strictly and keep its vision half."""
+    """Build the model, and load it strictly. Raises FormatError."""
     import open_clip
 
     recipe = open_clip.get_pretrained_cfg(architecture, tag) if tag else {}
@@ -108,14 +132,17 @@ def _build(architecture: str, tag: str, path: Path) -> Any:
     overrides = {argument: recipe[key] for key, argument in names.items() if key in recipe}
     with quiet():
         try:
-            model = open_clip.create_model_and_transforms(architecture, pretrained=str(path), **overrides)[0]
+            model: Any = open_clip.create_model_and_transforms(architecture, pretrained=str(path), **overrides)[0]
         except Exception as error:  # open_clip raises whatever the damage leads to
             raise FormatError(f"{path}: not loadable as {architecture} ({first_line(error)})") from error
-    vision: Any = model.visual
-    vision.requires_grad_(False).eval()
-    return vision
+    return model.requires_grad_(False).eval()
 
 
 def _embed(model: nn.Module, pixels_BCHW: Tensor) -> Tensor:
     embedding: Tensor = model(pixels_BCHW)
+    return embedding
+
+
+def _embed_text(model: nn.Module, ids_NL: Tensor) -> Tensor:
+    embedding: Tensor = cast(Any, model).encode_text(ids_NL)
     return embedding
