@@ -151,7 +151,8 @@ class Loop:
     def _epoch(self, phase: str, recipe: Recipe, plan: Plan) -> EpochResult:
         began = time.monotonic()
         at = self.position
-        epoch = _Epoch(phase, plan, *self.store.plan(plan), self._seed(at), Meter(self.compute.device))
+        items = self.store.plan(plan, self._own_pieces(plan))
+        epoch = _Epoch(phase, plan, *items, self._seed(at), Meter(self.compute.device))
         self.method.train()
         rate = 0.0
         for step in range(plan.steps):
@@ -181,6 +182,11 @@ class Loop:
             seconds=time.monotonic() - began,
             last_of_phase=at.epoch + 1 >= recipe.epochs,
         )
+
+    def _own_pieces(self, plan: Plan) -> list[slice]:
+        """This process's parts of an epoch's pieces, as `_clips` will ask for them."""
+        steps = (plan.pieces(step, self.options.accumulate) for step in range(plan.steps))
+        return [own_part(piece, rank(), world_size())[0] for pieces in steps for piece in pieces]
 
     def _seed(self, at: Position) -> torch.Generator:
         """Seed PyTorch's own generators (dropout draws from them) and return the loss's, for one epoch.

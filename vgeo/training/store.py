@@ -3,7 +3,6 @@
 Shapes: N frames, D feature width, B clips and T frames of a batch.
 """
 
-import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,9 +12,9 @@ from torch import Tensor
 from vgeo.device import Compute
 from vgeo.errors import FormatError
 from vgeo.formats.features import FeatureFile
-from vgeo.layers.ranks import world_size
 from vgeo.methods.base import Clips
 from vgeo.training.data import Frames
+from vgeo.training.memory import free_bytes, send
 from vgeo.training.sampling import Plan
 
 _CHUNK_ROWS = 65536
@@ -41,11 +40,14 @@ class FeatureStore:
         self._file_first = np.concatenate([[0], np.cumsum([len(file.latlon_deg) for file in files])])
         self._latlon_deg = torch.from_numpy(frames.latlon_deg).to(self.device)
         size = sum(2 * len(frames) * maps[0].shape[1] for maps in self._maps.values())
-        self.resident = size <= _free_bytes(self.device) // 2 if resident is None else resident
+        self.resident = size <= free_bytes(self.device) // 2 if resident is None else resident
         self._tables = {name: self._load(name) for name in encoders} if self.resident else {}
 
-    def plan(self, plan: Plan) -> tuple[Tensor, Tensor]:
-        """An epoch's frames and mask where `batch` takes parts of them fastest: on the device when features are."""
+    def plan(self, plan: Plan, pieces: Sequence[slice] = ()) -> tuple[Tensor, Tensor]:
+        """An epoch's frames and mask where `batch` takes parts of them fastest: on the device when features are.
+
+        pieces: parts that will be asked for; features are at hand, and nothing is done ahead.
+        """
         frame_IT, mask_IT = torch.from_numpy(plan.frame_IT), torch.from_numpy(plan.mask_IT)
         return (self._send(frame_IT), self._send(mask_IT)) if self.resident else (frame_IT, mask_IT)
 
@@ -67,10 +69,7 @@ class FeatureStore:
         )
 
     def _send(self, tensor: Tensor) -> Tensor:
-        # PyTorch's host allocator reuses pinned memory only after its copy has ended.
-        if tensor.device.type == self.device.type:
-            return tensor
-        return tensor.pin_memory().to(self.device, non_blocking=True)
+        return send(tensor, self.device)
 
     def _gather(self, name: str, frame_BT: Tensor) -> Tensor:
         frames = frame_BT.numpy().ravel()
@@ -108,9 +107,3 @@ class FeatureStore:
                 f"{self.frames.video_ids[clip]}: its {name} features are not finite (frame "
                 f"{bad - int(self.frames.clip_first[clip])}); compute them again with precompute-features"
             )
-
-
-def _free_bytes(device: torch.device) -> int:
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // world_size()

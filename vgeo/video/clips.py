@@ -19,7 +19,17 @@ from vgeo.video.positions import Moment, TrackSource, find_fixes, sidecars
 from vgeo.video.sampling import Sampling
 from vgeo.video.sources import DECODERS, FramesSource, ImagesSource, Source, VideoSource
 
-__all__ = ["Clip", "Frame", "OpenClip", "TrackSource", "check_opening", "files_of", "find_clips", "open_clip"]
+__all__ = [
+    "Clip",
+    "Frame",
+    "OpenClip",
+    "TrackSource",
+    "check_opening",
+    "files_of",
+    "find_clips",
+    "open_clip",
+    "pictures_of",
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -136,7 +146,7 @@ def open_clip(
     elif clip.kind == "frames":
         opened = FramesSource(clip.path, clip.video_id, clip.frames)
     else:
-        opened = ImagesSource(clip.path, _pictures(clip))
+        opened = ImagesSource(clip.path, pictures_of(clip))
     return OpenClip(clip, opened, sampling, Shape(size, square), source)
 
 
@@ -146,7 +156,8 @@ def files_of(clip: Clip, source: TrackSource) -> list[Path]:
     return [*pictures, *(sidecars(clip.path) if source.file is None else [source.file])]
 
 
-def _pictures(clip: Clip) -> list[Path]:
+def pictures_of(clip: Clip) -> list[Path]:
+    """The pictures of a clip that is a folder of them, in natural order of names, or one. Raises InputError."""
     if clip.path.is_file():
         return [clip.path]
     try:

@@ -50,8 +50,8 @@ def read_exif(path: Path) -> Exif:
     return Exif(latlon_deg=_position(gps), taken=_taken(details, base))
 
 
-def read_image(path: Path, shape: Shape) -> Pixels:
-    """Read a picture upright, RGB, resized (bicubic with antialiasing). Raises InputError or FormatError."""
+def read_image(path: Path, shape: Shape, resampling: Image.Resampling = Image.Resampling.BICUBIC) -> Pixels:
+    """Read a picture upright, RGB, resized (with antialiasing). Raises InputError or FormatError."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -65,7 +65,7 @@ def read_image(path: Path, shape: Shape) -> Pixels:
         raise FormatError(f"{path}: not a picture that can be read ({error})") from error
     size = shape.of(*upright.size)
     if size != upright.size:
-        upright = upright.resize(size, Image.Resampling.BICUBIC)
+        upright = upright.resize(size, resampling)
     return np.asarray(upright)
 
 

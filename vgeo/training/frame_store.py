@@ -1,0 +1,174 @@
+"""Frames where the step needs them: decoded in threads that are ahead of it, resized, and sent to the device.
+
+Shapes: N frames, B clips and T frames of a batch, I items of an epoch, S pixels of a square frame's side.
+"""
+
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from vgeo.device import Compute
+from vgeo.errors import FormatError, InputError
+from vgeo.layers.ranks import world_size
+from vgeo.methods.base import Clips, Truth
+from vgeo.training.data import Frames
+from vgeo.training.decoding import Decoders, Ints, Job, Pixels
+from vgeo.training.frame_set import FrameSet
+from vgeo.training.memory import free_bytes, send
+from vgeo.training.sampling import Plan
+from vgeo.video.images import read_image
+from vgeo.video.pixels import Shape
+
+log = logging.getLogger(__name__)
+
+_AHEAD_BYTES = 256 * 2**20  # of batches that are decoded before they are asked for: 8 of 12 clips of 16 frames
+_AHEAD_LEAST = 2  # of them, however large
+_MOST_THREADS = 16
+
+
+class Truths(Protocol):
+    """What clips are labelled with."""
+
+    def of_clips(self, clip_B: Tensor, device: torch.device) -> Truth:
+        """The truth of clips, by their number (int64 on the CPU), on the device."""
+
+
+class FrameStore:
+    """Batches of pictures by frame index, as CityGuessr's published loader hands them out, but for the type: uint8.
+
+    Pictures are upright RGB, squashed to S x S, bilinear with antialiasing (Pillow's), not normalised.
+    resident: whether what was decoded stays in memory; None keeps as much as fits into a quarter of what is free.
+    workers: threads that decode; None is one a core, with several processes their share. Close it at the end.
+    """
+
+    def __init__(
+        self,
+        sets: Sequence[FrameSet],
+        frames: Frames,
+        size: int,
+        compute: Compute,
+        truth: Truths | None = None,
+        resident: bool | None = None,
+        workers: int | None = None,
+    ) -> None:
+        self.frames, self.device = frames, compute.device
+        self.wait_s = 0.0  # that `batch` has waited for pictures
+        self._sets, self._shape, self._truth = list(sets), Shape(size, square=True), truth
+        self._set_first = np.concatenate([[0], np.cumsum([len(one) for one in sets])])
+        self._latlon_deg = torch.from_numpy(frames.latlon_deg).to(self.device)
+        self._clip_first = torch.from_numpy(frames.clip_first)
+        self._kept: dict[int, Pixels] = {}
+        self._capacity = _capacity(len(frames), size) if resident is None else resident * len(frames)
+        self._decoders = Decoders(self._read, workers or _threads())
+        self._to_come: deque[Ints] = deque()  # batches of the plan that are not being decoded yet
+        self._jobs: deque[Job] = deque()  # those that are
+
+    def __enter__(self) -> "FrameStore":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop decoding."""
+        self._decoders.close()
+
+    def plan(self, plan: Plan, pieces: Sequence[slice] = ()) -> tuple[Tensor, Tensor]:
+        """An epoch's frames and mask, on the CPU, of which `batch` will be given `pieces` in this order.
+
+        They are decoded ahead. A batch that is not among them is decoded when it is asked for.
+        """
+        self._decoders.drop()
+        self._jobs.clear()
+        self._to_come = deque(plan.frame_IT[piece] for piece in pieces)
+        self._look_ahead()
+        return torch.from_numpy(plan.frame_IT), torch.from_numpy(plan.mask_IT)
+
+    def batch(self, frame_BT: Tensor, mask_BT: Tensor) -> Clips:
+        """Pictures and positions of frames, on the device; the arguments lie on the CPU.
+
+        Items without any true frame at the end, which fill a batch up, come black. Raises InputError, FormatError.
+        """
+        items = int(mask_BT.any(dim=1).sum())
+        pixels = send(self._decoded(frame_BT[:items].numpy()), self.device)
+        if missing := len(frame_BT) - items:
+            pixels = F.pad(pixels, (0, 0) * 4 + (0, missing))
+        clip_B = torch.searchsorted(self._clip_first, frame_BT[:, 0].contiguous(), right=True) - 1
+        index = send(frame_BT.flatten(), self.device)
+        return Clips(
+            frames_BTSSC=pixels,
+            mask_BT=send(mask_BT, self.device),
+            latlon_deg=self._latlon_deg.index_select(0, index).view(*frame_BT.shape, 2),
+            truth=None if self._truth is None else self._truth.of_clips(clip_B, self.device),
+        )
+
+    def _decoded(self, frame_BT: Ints) -> Tensor:
+        if self._jobs and np.array_equal(self._jobs[0].frame_BT, frame_BT):
+            job = self._jobs.popleft()
+            self._look_ahead()
+        else:
+            job = self._job(frame_BT)
+            self._decoders.submit(job, urgent=True)
+        began = time.perf_counter()
+        job.wait()
+        self.wait_s += time.perf_counter() - began
+        return job.pixels
+
+    def _look_ahead(self) -> None:
+        """Have more batches decoded, as long as they are few or small."""
+        waiting = sum(job.pixels.nbytes for job in self._jobs)
+        while self._to_come and (len(self._jobs) < _AHEAD_LEAST or waiting < _AHEAD_BYTES):
+            self._jobs.append(self._job(self._to_come.popleft()))
+            waiting += self._jobs[-1].pixels.nbytes
+            self._decoders.submit(self._jobs[-1])
+
+    def _job(self, frame_BT: Ints) -> Job:
+        return Job(frame_BT, self._shape.of(1, 1)[0], pinned=self.device.type == "cuda")
+
+    def _read(self, frame: int) -> Pixels:
+        """Decode a frame's picture, or take it from memory. Called by the threads."""
+        pixels = self._kept.get(frame)
+        if pixels is None:
+            row = int(self.frames.row_N[frame])
+            one = int(np.searchsorted(self._set_first, row, side="right")) - 1
+            pixels = self._picture(self._sets[one], row - int(self._set_first[one]))
+            if len(self._kept) < self._capacity:
+                self._kept[frame] = pixels
+        return pixels
+
+    def _picture(self, one: FrameSet, row: int) -> Pixels:
+        try:
+            return read_image(one.picture(row), self._shape, Image.Resampling.BILINEAR)
+        except (InputError, FormatError) as error:
+            raise type(error)(f"{error}; put a whole one there and go on with --resume") from error
+
+
+def _capacity(frames: int, size: int) -> int:
+    """How many pictures are kept once they are decoded."""
+    each = size * size * 3
+    fit = min(frames, free_bytes(torch.device("cpu")) // 4 // each)
+    said = f"{frames} pictures of {size} x {size}, {_gigabytes(frames * each)}"
+    if fit == frames:
+        log.info("%s: they stay in memory once decoded", said)
+    else:
+        log.info("%s: up to %s stay in memory once decoded, others are decoded anew", said, _gigabytes(fit * each))
+    return fit
+
+
+def _gigabytes(number: int) -> str:
+    return f"{number / 1e9:.3g} GB"
+
+
+def _threads() -> int:
+    """One for each core that this process may use; more than some get into each other's way in Python."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(_MOST_THREADS, cores // world_size()))
