@@ -18,7 +18,7 @@ from vgeo.device import Compute
 from vgeo.encoders.base import EncoderSpec
 from vgeo.formats.features import FeatureFile, FeatureWriter
 from vgeo.methods.geoclip import GeoClip, GeoClipConfig
-from vgeo.training.data import positioned
+from vgeo.training.data import usable_frames
 from vgeo.training.loop import Loop, Options, _Epoch
 from vgeo.training.meter import Meter
 from vgeo.training.optim import adam
@@ -56,7 +56,7 @@ def main() -> None:
     cpu = torch.device("cpu")
     with tempfile.TemporaryDirectory() as folder:
         file = write(Path(folder) / "f.h5")
-        frames = positioned([file])
+        frames = usable_frames([file])
         stores = {kind: FeatureStore([file], frames, ["clip"], Compute(cpu, torch.float32), kind == "device")
                   for kind in ("device", "mapped")}  # fmt: skip
         loops = {}

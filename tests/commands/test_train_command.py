@@ -136,7 +136,7 @@ def test_towards_city_centres(folder: Path, capfd: pytest.CaptureFixture[str]) -
 def test_features_without_positions(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     worlds.write_features(folder / "blind.h5", 3, unknown=1.1)
     assert run(["train", "blind.h5", *SMALL]) == 65
-    assert "no frame of the features has a position to learn from; give tracks" in capfd.readouterr().err
+    assert "no frame of these has a position to learn from; give tracks" in capfd.readouterr().err
 
 
 def test_methods_are_completed() -> None:

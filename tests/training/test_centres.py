@@ -10,7 +10,7 @@ import worlds
 from vgeo.errors import FormatError, InputError
 from vgeo.formats.gallery import Gallery
 from vgeo.training.centres import at_centres
-from vgeo.training.data import positioned, split
+from vgeo.training.data import split, usable_frames
 
 CITIES = [
     ("São Paulo", "", "Brazil", -23.5, -46.6),
@@ -55,7 +55,7 @@ def test_every_frame_takes_its_citys_position(tmp_path: Path, caplog: pytest.Log
     assert centres(moved) == [CITIES[n][3:] for n in (0, 2, 3, 4, 1, 5)]
     assert caplog.text == ""
     assert np.isnan(file.latlon_deg).any()  # the file itself is as it was
-    frames = positioned([moved])
+    frames = usable_frames([moved])
     assert len(frames) == len(file) and frames.video_ids == tuple(file.video_ids)
 
 
@@ -78,7 +78,7 @@ def test_clips_without_a_city_are_counted_and_named(tmp_path: Path, caplog: pyte
 def test_either_keeps_own_positions(tmp_path: Path) -> None:
     labels = [{"city": "São Paulo"}] * 2
     (own,) = at_centres([features(tmp_path, *labels, unknown=0.3)], GALLERY, "either")
-    assert len(positioned([own])) < len(own) and np.nanmin(own.latlon_deg[:, 0]) > 50
+    assert len(usable_frames([own])) < len(own) and np.nanmin(own.latlon_deg[:, 0]) > 50
     nowhere = features(tmp_path, *labels, unknown=1.0, name="g.h5")
     assert centres(at_centres([nowhere], GALLERY, "either")[0]) == [CITIES[0][3:]] * 2
     assert np.isfinite(at_centres([features(tmp_path, {}, name="h.h5")], GALLERY, "either")[0].latlon_deg).all()

@@ -14,7 +14,7 @@ from vgeo.errors import FormatError, InputError, UsageError
 from vgeo.formats.clip_list import ListedClip
 from vgeo.formats.features import FeatureFile, FeatureWriter
 from vgeo.stages.train_inputs import training_gallery
-from vgeo.training.data import check_encoders, digest, positioned, split
+from vgeo.training.data import check_encoders, digest, split, usable_frames
 from vgeo.training.evaluate import whole_clips
 from vgeo.training.store import FeatureStore
 
@@ -23,7 +23,7 @@ CPU = Compute(torch.device("cpu"), torch.float32)
 
 def test_frames_without_position_and_empty_clips_are_left_out(tmp_path: Path) -> None:
     file = worlds.write_features(tmp_path / "f.h5", 6, unknown=0.5)
-    frames = positioned([file, file])
+    frames = usable_frames([file, file])
     known = np.flatnonzero(~np.isnan(file.latlon_deg[:, 0]))
     assert frames.row_N.tolist() == known.tolist() + (known + len(file)).tolist()
     assert np.isfinite(frames.latlon_deg).all()
@@ -84,15 +84,23 @@ def test_a_clip_in_two_files_is_said(tmp_path: Path, caplog: pytest.LogCaptureFi
 def test_nothing_to_learn_from_says_what_to_do(tmp_path: Path) -> None:
     none = worlds.write_features(tmp_path / "n.h5", 3, unknown=1.1)
     one = worlds.write_features(tmp_path / "o.h5", 1)
-    labelled = worlds.write_features(tmp_path / "l.h5", 2, labels=[{"split": "train"}] * 2)
     with pytest.raises(FormatError, match="--track"):
         split([none], [], None, 0)
     with pytest.raises(FormatError, match="--val"):
         split([one], [none], None, 0)
     with pytest.raises(FormatError, match="only one clip"):
         split([one], [], None, 0)
-    with pytest.raises(FormatError, match="labelled val"):
-        split([labelled], [], None, 0)
+    with pytest.raises(FormatError, match="labelled train"):
+        split([worlds.write_features(tmp_path / "x.h5", 2, labels=[{"split": "test"}] * 2)], [], None, 0)
+
+
+def test_where_no_clip_is_labelled_val_a_fifth_of_those_to_train_on_is_held_out(tmp_path: Path) -> None:
+    labels = [{"split": name} for name in ["train"] * 9 + ["test"]]
+    found = split([worlds.write_features(tmp_path / "l.h5", 10, labels=labels)], [], None, 0)
+    assert found.val is not None
+    assert (len(found.train.video_ids), len(found.val.video_ids)) == (7, 2)
+    assert "clip09" not in {*found.train.video_ids, *found.val.video_ids}
+    assert found.how == "20% of the clips, for none is labelled val in split"
 
 
 def test_encoders_must_be_there_and_alike(tmp_path: Path) -> None:
@@ -106,7 +114,7 @@ def test_encoders_must_be_there_and_alike(tmp_path: Path) -> None:
 
 
 def test_the_digest_follows_the_data(tmp_path: Path) -> None:
-    a, b = (positioned([worlds.write_features(tmp_path / f"{s}.h5", 3, seed=s)]) for s in (0, 1))
+    a, b = (usable_frames([worlds.write_features(tmp_path / f"{s}.h5", 3, seed=s)]) for s in (0, 1))
     assert digest(a) == digest(a) != digest(b)
     assert digest(a) != digest(a.of_clips(np.array([0, 1])))
 
@@ -114,7 +122,7 @@ def test_the_digest_follows_the_data(tmp_path: Path) -> None:
 @pytest.mark.parametrize("resident", [True, False])
 def test_batches_hold_the_frames_asked_for(tmp_path: Path, resident: bool) -> None:
     files = [worlds.write_features(tmp_path / f"{s}.h5", 3, seed=s, unknown=0.3) for s in (0, 1)]
-    frames = positioned(files)
+    frames = usable_frames(files)
     store = FeatureStore(files, frames, ["gist"], CPU, resident)
     assert store.resident is resident
     index = torch.randint(len(frames), (4, 5), generator=torch.Generator().manual_seed(0))
@@ -135,18 +143,18 @@ def test_features_that_are_not_finite_are_named(tmp_path: Path, resident: bool) 
     table[7, 3] = np.inf
     damaged = SimpleNamespace(latlon_deg=file.latlon_deg, features=lambda name: table)
     with pytest.raises(FormatError, match=r"^b: its gist features are not finite \(frame 3\)"):
-        store = FeatureStore([damaged], positioned([file]), ["gist"], CPU, resident)  # type: ignore[list-item]
+        store = FeatureStore([damaged], usable_frames([file]), ["gist"], CPU, resident)  # type: ignore[list-item]
         store.batch(torch.tensor([[2, 7]]), torch.ones(1, 2, dtype=torch.bool))
 
 
 def test_small_data_lies_on_the_device(tmp_path: Path) -> None:
     files = [worlds.write_features(tmp_path / "f.h5", 3)]
-    assert FeatureStore(files, positioned(files), ["gist"], CPU).resident
+    assert FeatureStore(files, usable_frames(files), ["gist"], CPU).resident
 
 
 def test_whole_clips_cover_each_frame_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vgeo.training.evaluate._BATCH_FRAMES", 20)
-    frames = positioned([worlds.write_features(tmp_path / "f.h5", 12)])
+    frames = usable_frames([worlds.write_features(tmp_path / "f.h5", 12)])
     seen = []
     for frames_BT, mask_BT in whole_clips(frames):
         assert frames_BT.shape == mask_BT.shape
@@ -209,7 +217,7 @@ def test_damage_in_one_of_two_encoders_names_it(tmp_path: Path, resident: bool) 
         file["features/clip"][4, 2] = np.inf  # the writer refuses it
     opened = FeatureFile.open(tmp_path / "f.h5")
     with pytest.raises(FormatError, match=r"b: its clip features are not finite \(frame 1\); compute them again"):
-        FeatureStore([opened], positioned([opened]), list(encoders), CPU, resident).batch(
+        FeatureStore([opened], usable_frames([opened]), list(encoders), CPU, resident).batch(
             torch.arange(6)[None], torch.ones(1, 6, dtype=torch.bool)
         )
 

@@ -28,7 +28,7 @@ from vgeo.methods.base import Method
 from vgeo.methods.geoclip import GeoClip
 from vgeo.methods.vidtag import VidTag
 from vgeo.stages.train import TrainResult, train
-from vgeo.training.data import positioned
+from vgeo.training.data import usable_frames
 from vgeo.training.distributed import agreed, check_same, joined, undisturbed
 from vgeo.training.loop import Loop, Options, _Epoch
 from vgeo.training.meter import Meter
@@ -76,7 +76,7 @@ def gradients(features: Path, case: str) -> dict[str, Tensor]:
     make, phase, options = CASES[case]
     method = make()
     file = FeatureFile.open(features)
-    store = FeatureStore([file], positioned([file]), ["gist"], CPU)
+    store = FeatureStore([file], usable_frames([file]), ["gist"], CPU)
     loop = Loop(method, store, options, CPU)
     loop.method.begin(phase)
     loop.method.train()

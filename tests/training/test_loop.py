@@ -17,7 +17,7 @@ from vgeo.geo.sphere import distance_km
 from vgeo.methods.base import Clips
 from vgeo.methods.vidtag import VidTag
 from vgeo.training.curve import Curve
-from vgeo.training.data import positioned
+from vgeo.training.data import usable_frames
 from vgeo.training.evaluate import gallery_keys, validate
 from vgeo.training.loop import Loop, Options, Position
 from vgeo.training.store import FeatureStore
@@ -33,7 +33,7 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> FeatureFile:
 def make(features: FeatureFile, options: Options | None = None, **config: object) -> Loop:
     torch.manual_seed(0)
     method = Tiny(TinyConfig(**config))  # type: ignore[arg-type]
-    store = FeatureStore([features], positioned([features]), ["gist"], CPU)
+    store = FeatureStore([features], usable_frames([features]), ["gist"], CPU)
     return Loop(method, store, options or Options(), CPU)
 
 
@@ -261,7 +261,7 @@ def test_validation_equals_a_search_by_hand(features: FeatureFile) -> None:
 def test_validation_measures_what_the_second_retrieval_answers(features: FeatureFile) -> None:
     torch.manual_seed(0)
     method = VidTag(replace(VidTag.debug_config(), encoders=("gist",), feature_dims=(8,))).eval()
-    store = FeatureStore([features], positioned([features]), ["gist"], CPU)
+    store = FeatureStore([features], usable_frames([features]), ["gist"], CPU)
     gallery = Gallery(latlon_deg=np.array([52.0, 0.0]) + np.random.default_rng(0).uniform(-0.06, 0.06, (300, 2)))
     keys = gallery_keys(method, gallery, CPU.device)
     answers = []

@@ -14,7 +14,7 @@ from vgeo.formats.clip_list import ListedClip, write_clip_list
 from vgeo.formats.features import FeatureFile
 from vgeo.formats.streams import check_output
 from vgeo.geo.city_names import city_key
-from vgeo.training.data import SPLIT_LABEL, with_positions
+from vgeo.training.data import SPLIT_LABEL, clips_with
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ def _training_clips(file: FeatureFile) -> list[int]:
     """Clips that may be trained on, by number."""
     blank = [""] * len(file.video_ids)
     split, city = file.labels.get(SPLIT_LABEL), file.labels.get(CITY_LABEL, blank)
-    return [v for v, p in enumerate(with_positions(file)) if (p or city[v]) and (split is None or split[v] == TRAIN)]
+    return [v for v, p in enumerate(clips_with(file)) if (p or city[v]) and (split is None or split[v] == TRAIN)]
 
 
 def _choose(

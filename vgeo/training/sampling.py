@@ -11,6 +11,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from vgeo.encoders._windows import Windows
+
 Ints = NDArray[np.int64]
 
 
@@ -69,24 +71,50 @@ def steps_per_epoch(clip_first: Ints, clip_frames: int | None, batch: int) -> in
 
 
 def plan_epoch(
-    clip_first: Ints, clip_frames: int | None, batch: int, rng: np.random.Generator, contiguous: bool = False
+    clip_first: Ints,
+    clip_frames: int | None,
+    batch: int,
+    rng: np.random.Generator,
+    contiguous: bool = False,
+    windows: Windows | None = None,
 ) -> Plan:
     """Shuffle the clips and draw `clip_frames` frames of each, or shuffle all frames singly where that is None.
 
     clip_first: [V + 1] first frame of each clip; no clip is empty. contiguous: the frames of a clip are neighbours.
-    Every item is used once an epoch. Steps differ by at most one item, rather than ending in a small one: contrastive
-    losses depend on the size of the batch.
+    windows: they are one of these. Every item is used once an epoch. Steps differ by at most one item, rather than
+    ending in a small one: contrastive losses depend on the size of the batch.
     """
     if clip_frames is None:
         frame_IT = rng.permutation(int(clip_first[-1]))[:, None]
         mask_IT = np.ones(frame_IT.shape, bool)
     else:
-        frame_IT, mask_IT = (_draw_run if contiguous else _draw_spread)(clip_first, clip_frames, rng)
+        if windows is not None:
+            frame_IT, mask_IT = _draw_window(clip_first, windows, rng)
+        else:
+            frame_IT, mask_IT = (_draw_run if contiguous else _draw_spread)(clip_first, clip_frames, rng)
         order = rng.permutation(len(frame_IT))
         frame_IT, mask_IT = frame_IT[order], mask_IT[order]
     items = len(frame_IT)
     steps = steps_per_epoch(clip_first, clip_frames, batch)
     return Plan(frame_IT, mask_IT, np.arange(steps + 1, dtype=np.int64) * items // steps)
+
+
+def _draw_window(clip_first: Ints, windows: Windows, rng: np.random.Generator) -> tuple[Ints, NDArray[np.bool_]]:
+    """Draw one of the windows of each clip, each equally likely; frames that it repeats are masked."""
+    lengths = np.diff(clip_first)
+    chosen = rng.random(len(lengths))
+    frame_IT = np.empty((len(lengths), windows.length), np.int64)
+    for length in np.unique(lengths):
+        rows_WL = windows.rows(int(length))
+        clips = np.flatnonzero(lengths == length)
+        drawn = rows_WL[(chosen[clips] * len(rows_WL)).astype(np.int64)]
+        frame_IT[clips] = clip_first[:-1][clips, None] + drawn
+    return frame_IT, unrepeated(frame_IT)
+
+
+def unrepeated(frame_IT: Ints) -> NDArray[np.bool_]:
+    """False where a frame is that before it."""
+    return np.pad(np.diff(frame_IT, axis=1) != 0, ((0, 0), (1, 0)), constant_values=True)
 
 
 def _draw_run(clip_first: Ints, clip_frames: int, rng: np.random.Generator) -> tuple[Ints, NDArray[np.bool_]]:
