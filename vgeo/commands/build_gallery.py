@@ -3,12 +3,17 @@
 import difflib
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vgeo.commands import options
 from vgeo.errors import UsageError
+
+if TYPE_CHECKING:
+    from vgeo.device import Compute
+    from vgeo.encoders._text import TextEncoder
+    from vgeo.stages.models import Model as LoadedModel
 
 EXAMPLE = "vgeo build-gallery grid features.h5 --spacing-km 0.1 --out gallery.h5"
 KINDS = ("grid", "points", "cities")
@@ -74,6 +79,16 @@ Country = Annotated[
         "--country", help="Only of this country, by name or ISO code; may be repeated.", rich_help_panel=CITIES
     ),
 ]
+Text = Annotated[
+    str | None,
+    typer.Option(
+        "--text",
+        metavar="ENCODER",
+        help="Encode the names, to train on: clip (ViT-B/32), a hub id, a folder or a name of open_clip.",
+        autocompletion=options.one_of("clip"),
+        rich_help_panel=CITIES,
+    ),
+]
 Out = Annotated[
     Path, typer.Option("--out", "-o", help="HDF5, CSV or GeoJSON by suffix; - is CSV.", rich_help_panel=options.OUTPUT)
 ]
@@ -117,11 +132,14 @@ def build_gallery(
     thin_m: ThinM = None,
     min_population: MinPopulation = 15000,
     country: Country = None,
+    text: Text = None,
+    weights: options.Weights = None,
     out: Out = Path("gallery.h5"),
     format: Format = None,
     overwrite: options.Overwrite = False,
     model: Model = None,
     device: options.Device = "auto",
+    offline: options.Offline = False,
 ) -> None:
     """Build the gallery: the candidate places that clips are searched among.
 
@@ -135,14 +153,7 @@ def build_gallery(
     from vgeo.stages import build_gallery as stage
     from vgeo.stages.grid_gallery import GridRules
 
-    compute = loaded = None
-    if model is not None:
-        from vgeo.device import announce, choose
-        from vgeo.stages.models import load_model
-
-        compute = choose(device, "fp32")  # keys of neighbours differ by less than bf16 can tell
-        loaded = load_model(model, compute=compute)
-        announce(compute)
+    compute, loaded, encoder = _load(model, text, weights or [], device, offline)
     with logs.progress_bar() as progress:
         gallery = stage.build_gallery(
             kind,
@@ -163,6 +174,7 @@ def build_gallery(
             thin_m=thin_m,
             min_population=min_population,
             countries=country or (),
+            text=encoder,
             model=loaded,
             compute=compute,
             format=format,
@@ -170,6 +182,28 @@ def build_gallery(
             progress=progress,
         )
     logging.getLogger("vgeo").info("%s", stage.describe(gallery, out))
+
+
+def _load(
+    model: str | None, text: str | None, weights: list[str], device: str, offline: bool
+) -> "tuple[Compute | None, LoadedModel | None, TextEncoder | None]":
+    """What embeds places and names, where that is asked for."""
+    if text is None and weights:
+        raise UsageError("--weights are those of --text, which is not given")
+    if text is None and model is None:
+        return None, None, None
+    from vgeo.device import announce, choose
+    from vgeo.encoders._text import load_text
+    from vgeo.stages.encode import read_weights
+    from vgeo.stages.models import load_model
+
+    compute = choose(device, "fp32")  # keys of neighbours differ by less than bf16 can tell
+    loaded = None if model is None else load_model(model, compute=compute)
+    encoder = None
+    if text is not None:
+        encoder = load_text(text, compute, weights=read_weights(weights, [text]).get(text), offline=offline)
+    announce(compute)
+    return compute, loaded, encoder
 
 
 def _check_words(ctx: typer.Context, kind: str, inputs: list[str]) -> None:

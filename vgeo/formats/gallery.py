@@ -2,7 +2,8 @@
 
 Kept as HDF5 (everything), or as CSV with LAT,LON and GeoJSON points (positions and labels). Shapes: G entries, D
 feature width, E embedding width. In HDF5: `lat_deg`, `lon_deg` [G] float64 · `labels/<name>` (its distinct texts) and
-`label_codes/<name>` [G] int32 · `features/<encoder>` [G, D] float16 · `keys/<model's hash>` [G, E] float32.
+`label_codes/<name>` [G] int32 · `features/<encoder>` [G, D] float16 · `keys/<model's hash>` [G, E] float32 ·
+`text/<label>` [G, D] float32.
 """
 
 import hashlib
@@ -48,6 +49,7 @@ class Gallery:
     """Candidate places and what is known of each. Longitudes are brought into [-180, 180).
 
     keys are a model's embeddings of the rows, made once; they belong to the model with that hash and to no other.
+    text: what the labels say, as an encoder of text sees it; nothing that frames could be compared with.
     """
 
     latlon_deg: NDArray[np.float64]  # [G, 2]
@@ -56,6 +58,8 @@ class Gallery:
     encoders: dict[str, EncoderSpec] = field(default_factory=dict)  # of the features
     keys: dict[str, NDArray[np.float32]] = field(default_factory=dict)  # model's hash -> [G, E]
     attributes: dict[str, Any] = field(default_factory=dict)  # how it was made; JSON values
+    text: dict[str, NDArray[np.float32]] = field(default_factory=dict)  # label -> [G, D], normalised; zeros for ""
+    text_encoder: EncoderSpec | None = None  # of the text
 
     def __post_init__(self) -> None:
         latlon = np.asarray(self.latlon_deg, np.float64)
@@ -66,12 +70,14 @@ class Gallery:
         if ((latlon[:, 1] < -180) | (latlon[:, 1] >= 180)).any():
             latlon = np.stack([latlon[:, 0], wrap_lon(latlon[:, 1])], axis=1)
         object.__setattr__(self, "latlon_deg", latlon)
-        columns: dict[str, NDArray[Any]] = {**self.labels, **self.features, **self.keys}
+        columns: dict[str, NDArray[Any]] = {**self.labels, **self.features, **self.keys, **self.text}
         for name, values in columns.items():
             if len(values) != len(latlon):
                 raise FormatError(f"gallery: {len(values)} of {name} for {len(latlon)} positions")
         if set(self.features) != set(self.encoders):
             raise FormatError(f"gallery: features of {sorted(self.features)}, encoders {sorted(self.encoders)}")
+        if bool(self.text) != (self.text_encoder is not None):
+            raise FormatError(f"gallery: text of {sorted(self.text)}, its encoder {self.text_encoder}")
 
     def __len__(self) -> int:
         return len(self.latlon_deg)
@@ -96,13 +102,15 @@ class Gallery:
             encoders=self.encoders,
             keys={name: values[rows] for name, values in self.keys.items()},
             attributes=self.attributes,
+            text={name: values[rows] for name, values in self.text.items()},
+            text_encoder=self.text_encoder,
         )
 
 
 def join(galleries: Sequence[Gallery]) -> Gallery:
     """Put galleries one after the other. A label that one of them lacks is "" there.
 
-    Features are kept when all have them, of the same encoders; else FormatError. Keys are dropped.
+    Features are kept when all have them, of the same encoders; else FormatError. Keys and text are dropped.
     """
     if len(galleries) == 1:
         return galleries[0]
@@ -140,7 +148,7 @@ def format_of(path: str | os.PathLike[str], format: str | None = None) -> str:
 def read_gallery(path: str | os.PathLike[str], format: str | None = None) -> Gallery:
     """Read a gallery: HDF5, CSV with LAT,LON (other columns become labels) or GeoJSON points.
 
-    `-` is stdin in one of the last two. Features and keys stay on disk and are mapped into memory.
+    `-` is stdin in one of the last two. Features, keys and text stay on disk and are mapped into memory.
     Raises InputError, FormatError.
     """
     chosen = None if is_stdio(path) and format is None else format_of(path, format)
@@ -154,7 +162,7 @@ def read_gallery(path: str | os.PathLike[str], format: str | None = None) -> Gal
 def write_gallery(path: str | os.PathLike[str], gallery: Gallery, format: str | None = None) -> None:
     """Write a gallery atomically; the same gallery gives the same bytes. `-` is stdout, in CSV unless told otherwise.
 
-    Raises UsageError for features or keys in a text format, which cannot hold them.
+    Raises UsageError for features, keys or text in a format of text, which cannot hold them.
     """
     chosen = format_of(path, format)
     if chosen == "h5":
@@ -162,8 +170,8 @@ def write_gallery(path: str | os.PathLike[str], gallery: Gallery, format: str | 
             raise UsageError("HDF5 cannot be written to a stream; give a file name, or --format csv")
         _write_h5(path, gallery)
         return
-    if gallery.features or gallery.keys:
-        raise UsageError(f"{path}: features and keys need HDF5; give a name that ends in .h5")
+    if gallery.features or gallery.keys or gallery.text:
+        raise UsageError(f"{path}: features, keys and text need HDF5; give a name that ends in .h5")
     write = gallery_text.csv_lines if chosen == "csv" else gallery_text.geojson_lines
     write_output(path, "".join(write(gallery.latlon_deg, gallery.labels)))
 
@@ -182,8 +190,12 @@ def _write_h5(path: str | os.PathLike[str], gallery: Gallery) -> None:
         data[f"features/{_escape(name)}"] = _rows(values)
     for name, values in gallery.keys.items():
         data[f"keys/{_escape(name)}"] = _rows(values)
+    for name, values in gallery.text.items():
+        data[f"text/{_escape(name)}"] = _rows(values)
     encoders = {name: asdict(spec) for name, spec in gallery.encoders.items()}
     head = {"format": FORMAT, "version": VERSION, "encoders": encoders, "made": gallery.attributes}
+    if gallery.text_encoder is not None:
+        head["text_encoder"] = asdict(gallery.text_encoder)
     write_h5(path, data, head)
 
 
@@ -207,6 +219,8 @@ def _read_h5(path: str | os.PathLike[str]) -> Gallery:
             encoders=_read_encoders(head.get("encoders"), path),
             keys={_unescape(name): _map(file, f"keys/{name}") for name in _members(file, "keys")},
             attributes=head["made"] if isinstance(head.get("made"), dict) else {},
+            text={_unescape(name): _map(file, f"text/{name}") for name in _members(file, "text")},
+            text_encoder=_read_encoders({"": head["text_encoder"]}, path)[""] if "text_encoder" in head else None,
         )
 
 

@@ -16,11 +16,13 @@ from vgeo.formats.streams import check_output
 from vgeo.geo import thinning
 from vgeo.logs import SILENT, Progress
 from vgeo.stages.city_gallery import all_cities, named_cities
+from vgeo.stages.city_text import with_text
 from vgeo.stages.gallery_inputs import Source, read_places
 from vgeo.stages.grid_gallery import GridRules, build_grid
 
 if TYPE_CHECKING:
     from vgeo.device import Compute
+    from vgeo.encoders._text import TextEncoder
     from vgeo.stages.models import Model
 
 log = logging.getLogger(__name__)
@@ -42,6 +44,7 @@ def build_gallery(
     thin_m: float | None = None,
     min_population: int = 15000,
     countries: Sequence[str] = (),
+    text: "TextEncoder | None" = None,
     model: "Model | None" = None,
     compute: "Compute | None" = None,
     format: str | None = None,
@@ -51,19 +54,23 @@ def build_gallery(
     """Build a gallery of a kind (grid, points or cities), write it to `out` and return it.
 
     inputs: none means features.h5; for cities, all of GeoNames; nothing where `within` says it all. split: of the
-    inputs' positions, as in `read_places`; for cities it has no meaning. model: embeds the
-    rows; the keys are stored under its hash. format: by the suffix of `out` when None.
+    inputs' positions, as in `read_places`; for cities it has no meaning. text: encodes the names of cities and of what
+    they lie in. model: embeds the rows; the keys are stored under its hash. format: by the suffix of `out` when None.
     Raises UsageError, InputError, FormatError or OutputError, and writes nothing then.
     """
     if kind not in KINDS:
         raise UsageError(f"no kind of gallery {kind!r}; there are {', '.join(KINDS)}")
-    if format_of(out, format) != "h5" and (keep_features or model is not None):
-        raise UsageError(f"{out}: features and keys need HDF5; give --out a name that ends in .h5")
+    if format_of(out, format) != "h5" and (keep_features or text is not None or model is not None):
+        raise UsageError(f"{out}: features, text and keys need HDF5; give --out a name that ends in .h5")
+    if text is not None and kind != "cities":
+        raise UsageError(f"text is of the names of cities, which a gallery of kind {kind} has not")
     check_output(out, overwrite)
     if kind == "cities":
         if inputs and countries:
             raise UsageError("the inputs name the cities already, --country is for all of GeoNames: give one of them")
         gallery = named_cities(inputs, min_population) if inputs else all_cities(min_population, countries)
+        if text is not None:
+            gallery = with_text(gallery, text, progress)
     elif kind == "points":
         sources = inputs or [DEFAULT_INPUT]
         gallery = build_points(sources, split=split, keep_features=keep_features, unique=unique, thin_m=thin_m)
@@ -112,6 +119,8 @@ def describe(gallery: Gallery, out: Source) -> str:
         parts += [f"spacing {made['spacing_km']:g} km"]
     if gallery.features:
         parts.append(f"features of {', '.join(gallery.features)}")
+    if gallery.text:
+        parts.append(f"text of {', '.join(gallery.text)}")
     if gallery.keys:
         parts.append("keys embedded")
     if Path(out).is_file():

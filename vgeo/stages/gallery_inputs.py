@@ -82,12 +82,12 @@ def _read(source: Source, keep_features: bool) -> Gallery:
 
 
 def _read_h5_gallery(source: Source, keep_features: bool) -> Gallery:
-    gallery = read_gallery(source)
+    gallery = replace(read_gallery(source), keys={}, text={}, text_encoder=None)
     if not keep_features:
-        return replace(gallery, features={}, encoders={}, keys={})
+        return replace(gallery, features={}, encoders={})
     if not gallery.features:
         raise _no_features(source)
-    return replace(gallery, keys={})
+    return gallery
 
 
 def _read_stdin() -> Gallery:
