@@ -142,10 +142,23 @@ def test_settings_change_what_is_compared(folders: dict[str, Path]) -> None:
 
 
 def test_timesformer_stretches_its_times_to_other_windows(models: dict[str, Any], folders: dict[str, Path]) -> None:
+    """As a model for 16 frames has it from the start, each entry of its table of times twice.
+
+    transformers' own model for 8 frames takes 16, too, but folds their tokens into 8 frames of twice the height.
+    """
+    import transformers as hf
+
     encoder, images = load("timesformer", folders, window="16"), frames(16)
+    short = models["timesformer"].timesformer
+    long = hf.TimesformerModel(hf.TimesformerConfig(**SMALL, num_frames=16)).eval()  # type: ignore[arg-type]
+    state = short.state_dict()
+    state["embeddings.time_embeddings"] = state["embeddings.time_embeddings"].repeat_interleave(2, dim=1)
+    long.load_state_dict(state)
+    seen = pixels(images, MEAN_STD["timesformer"])[None]
     with torch.no_grad():
-        tokens = models["timesformer"].timesformer(pixels(images, MEAN_STD["timesformer"])[None]).last_hidden_state
-    torch.testing.assert_close(encoder(images[None]), tokens[:, 0], rtol=1e-5, atol=1e-5)
+        wanted, folded = (model(seen).last_hidden_state[:, 0] for model in (long, short))
+    torch.testing.assert_close(encoder(images[None]), wanted, rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(wanted, folded, atol=1e-3)
     for wrong in ("0", "many", "-3"):
         with pytest.raises(UsageError, match="not a number of frames"):
             load("timesformer", folders, window=wrong)

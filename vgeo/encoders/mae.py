@@ -48,9 +48,7 @@ def load(variant: str, compute: "Compute", *, weights: str | None, settings: dic
     pool = read_choice("pool", values["pool"], ("class", "patches"))
     name, repository = f"mae:{variant}" if variant else "mae", variant or REPOSITORY
     folder = find_folder(name, repository, weights, offline, old=True)
-    from transformers import ViTMAEModel
-
-    model: Any = load_transformers(ViTMAEModel, folder, _whole)
+    model = load_model(folder)
     preprocessing = Preprocessing(size=model.config.image_size, crop=crop, mean_std=mean_std, resampling="bilinear")
     said = "class token" if pool == "class" else "mean of the patches"
     spec = EncoderSpec(
@@ -62,6 +60,13 @@ def load(variant: str, compute: "Compute", *, weights: str | None, settings: dic
         settings=settings,
     )
     return VisionEncoder(spec, model, class_token if pool == "class" else mean_patch, preprocessing, compute)
+
+
+def load_model(folder: Path) -> Any:
+    """Load the encoder of a folder, without masking and without its decoder. Raises FormatError."""
+    from transformers import ViTMAEModel
+
+    return load_transformers(ViTMAEModel, folder, _whole)
 
 
 def skeleton(variant: str) -> Skeleton | None:

@@ -12,6 +12,7 @@ CityGuessr's published loader leaves pixels with.
 Shapes: B windows, T frames, D feature width.
 """
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
@@ -50,10 +51,11 @@ def load(variant: str, compute: "Compute", *, weights: str | None, settings: dic
     mean_std = NORMALIZE[read_choice("normalize", values["normalize"], tuple(NORMALIZE))]
     name, repository = f"timesformer:{variant}" if variant else "timesformer", variant or REPOSITORY
     folder = find_folder(name, repository, weights, offline, old=True)
-    from transformers import TimesformerModel
-
-    model: Any = load_transformers(TimesformerModel, folder)
+    model = load_model(folder)
     windows = read_windows(_length(values["window"], model.config.num_frames), values["frames"])
+    # transformers stretches the table of times, but folds tokens into as many frames as the configuration says: left at
+    # 8, a window of 16 would be seen as one of 8 frames twice as high.
+    model.config.num_frames = windows.length
     preprocessing = Preprocessing(size=model.config.image_size, crop=crop, mean_std=mean_std, resampling="bilinear")
     spec = EncoderSpec(
         name=name,
@@ -64,6 +66,13 @@ def load(variant: str, compute: "Compute", *, weights: str | None, settings: dic
         settings=settings,
     )
     return VideoEncoder(spec, model, class_token, preprocessing, windows, compute)
+
+
+def load_model(folder: Path) -> Any:
+    """Load the model of a folder, without its classifier. Raises FormatError."""
+    from transformers import TimesformerModel
+
+    return load_transformers(TimesformerModel, folder)
 
 
 def skeleton(variant: str) -> Skeleton | None:

@@ -14,6 +14,7 @@ none is what CityGuessr's published loader leaves them with, which trains them f
 Shapes: B windows, T frames, N tokens, D feature width.
 """
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
@@ -55,20 +56,30 @@ def load(variant: str, compute: "Compute", *, weights: str | None, settings: dic
     mean_std = NORMALIZE[read_choice("normalize", values["normalize"], tuple(NORMALIZE))]
     name, repository = f"videomae:{variant}" if variant else "videomae", variant or REPOSITORY
     folder = find_folder(name, repository, weights, offline, old=True)
-    from transformers import VideoMAEModel
-
-    model: Any = load_transformers(VideoMAEModel, folder, renamed=RENAMED, zeros=KEY_BIAS)
+    model = load_model(folder)
     windows = read_windows(model.config.num_frames, values["frames"])
     preprocessing = Preprocessing(size=model.config.image_size, crop=crop, mean_std=mean_std, resampling="bilinear")
     spec = EncoderSpec(
         name=name,
         dim=model.config.hidden_size,
         weights=weights or repository,
-        weights_hash=weights_hash(model, without=KEY_BIAS),
+        weights_hash=hash_of(model),
         preprocessing=f"{preprocessing.describe()}; {windows.describe()}; mean of the tokens",
         settings=settings,
     )
     return VideoEncoder(spec, model, mean_token, preprocessing, windows, compute)
+
+
+def load_model(folder: Path) -> Any:
+    """Load the model of a folder, without its classifier. Raises FormatError."""
+    from transformers import VideoMAEModel
+
+    return load_transformers(VideoMAEModel, folder, renamed=RENAMED, zeros=KEY_BIAS)
+
+
+def hash_of(model: nn.Module) -> str:
+    """Digest of the weights, the same for all releases of transformers."""
+    return weights_hash(model, without=KEY_BIAS)
 
 
 def skeleton(variant: str) -> Skeleton | None:

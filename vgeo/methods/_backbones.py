@@ -22,6 +22,7 @@ Normalize = Literal["none", "imagenet", "kinetics"]
 Pool = Literal["class", "patches"]
 
 TUBELET = 2
+ENCODER: dict[Family, Any] = {"videomae": videomae, "timesformer": timesformer, "mae": mae}  # frozen, of that name
 MEAN_STD = {"none": AS_IS, "imagenet": IMAGENET, "kinetics": timesformer.KINETICS}
 
 
@@ -64,7 +65,6 @@ class Backbone(nn.Module):
 
 
 _READ = {"videomae": videomae.mean_token, "timesformer": timesformer.class_token, "mae": mae.class_token}
-_RELEASED = {"videomae": videomae.SHAPES, "timesformer": timesformer.SHAPES, "mae": mae.SHAPES}
 
 
 def check_shape(family: Family, shape: BackboneShape) -> None:
@@ -93,8 +93,7 @@ def shape_of(family: Family, repository: str = "") -> BackboneShape | None:
     """Return the shape of released weights by their hub id, "" for the family's usual ones; None: not known."""
     import transformers
 
-    usual = {"videomae": videomae.REPOSITORY, "timesformer": timesformer.REPOSITORY, "mae": mae.REPOSITORY}
-    released = _RELEASED[family].get(repository or usual[family])
+    released = ENCODER[family].SHAPES.get(repository or ENCODER[family].REPOSITORY)
     if released is None:
         return None
     names = {"videomae": "VideoMAEConfig", "timesformer": "TimesformerConfig", "mae": "ViTMAEConfig"}
@@ -148,35 +147,33 @@ def preprocess(frames_BTSSC: Tensor, normalize: Normalize = "none") -> Tensor:
     none: values in [0, 1], as CityGuessr's published loader leaves them; imagenet: what VideoMAE and MAE were trained
     with; kinetics: what TimeSformer was.
     """
-    pixels_BTCSS = frames_BTSSC.permute(0, 1, 4, 2, 3)
-    return normalised(pixels_BTCSS, MEAN_STD[normalize])
+    return normalised(frames_BTSSC.permute(0, 1, 4, 2, 3), MEAN_STD[normalize])
 
 
-def augment(frames_BTSSC: Tensor, generator: torch.Generator, flip: float = 0.0, crop: float = 0.0) -> Tensor:
-    """Mirror and crop frames, uint8 [B, T, S, S, 3]: all frames of a clip alike. CityGuessr's published code does not.
+def augment(pixels_BTCSS: Tensor, generator: torch.Generator, *, flip: float = 0.0, crop: float = 1.0) -> Tensor:
+    """Mirror and crop pixels [B, T, 3, S, S], all frames of a clip alike. CityGuessr's published code does not.
 
-    flip: probability of left becoming right. crop: a square is cut out at random and brought back to S, whose side is
-    up to this share shorter, evenly drawn. Drawn as one for the joined batch of all processes.
+    flip: probability of left becoming right. crop: a square is cut out at random and brought back to S; its side is at
+    least this part of S, evenly drawn. Drawn as one for the joined batch of all processes.
     """
-    if not flip and not crop:
-        return frames_BTSSC
-    clips = len(frames_BTSSC)
-    drawn = torch.rand(world_size() * clips, 4, generator=generator, device=generator.device)
-    flips_B, shorter_B, x_B, y_B = own_rows(drawn).to(frames_BTSSC.device).unbind(1)
-    if crop:
-        frames_BTSSC = _cropped(frames_BTSSC, 1 - crop * shorter_B, 2 * torch.stack([x_B, y_B], 1) - 1)
+    if not flip and crop == 1:
+        return pixels_BTCSS
+    drawn = torch.rand(world_size() * len(pixels_BTCSS), 4, generator=generator, device=generator.device)
+    flip_B, part_B, x_B, y_B = own_rows(drawn).to(pixels_BTCSS.device).unbind(1)
+    if crop < 1:
+        pixels_BTCSS = _cropped(pixels_BTCSS, crop + (1 - crop) * part_B, 2 * torch.stack([x_B, y_B], 1) - 1)
     if flip:
-        mirrored = (flips_B < flip)[:, None, None, None, None]
-        frames_BTSSC = torch.where(mirrored, frames_BTSSC.flip(3), frames_BTSSC)
-    return frames_BTSSC
+        mirrored = (flip_B < flip)[:, None, None, None, None]
+        pixels_BTCSS = torch.where(mirrored, pixels_BTCSS.flip(-1), pixels_BTCSS)
+    return pixels_BTCSS
 
 
-def _cropped(frames_BTSSC: Tensor, side_B: Tensor, place_B2: Tensor) -> Tensor:
-    """Cut out squares of a share of the side, at a place (x, y) between -1, leftmost, and 1, and bring them to S."""
-    frames, side = frames_BTSSC.shape[1:3]
+def _cropped(pixels_BTCSS: Tensor, side_B: Tensor, place_B2: Tensor) -> Tensor:
+    """Cut squares out, sides as parts of S, at a place (x, y) from -1, at the edge, to 1, and bring them to S."""
+    channels_BXSS = pixels_BTCSS.flatten(1, 2)  # one grid for all frames of a clip
     scale_B22, shift_B2 = torch.diag_embed(side_B[:, None].expand(-1, 2)), (1 - side_B)[:, None] * place_B2
     affine_B23 = torch.cat([scale_B22, shift_B2[..., None]], -1)
-    as_channels = frames_BTSSC.permute(0, 1, 4, 2, 3).flatten(1, 2).float()  # one grid for all frames of a clip
-    grid = F.affine_grid(affine_B23, [len(side_B), 1, side, side], align_corners=False)
-    cut = F.grid_sample(as_channels, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    return cut.round().to(torch.uint8).unflatten(1, (frames, 3)).permute(0, 1, 3, 4, 2)
+    size = [len(side_B), 1, *channels_BXSS.shape[-2:]]
+    grid_BSS2 = F.affine_grid(affine_B23, size, align_corners=False)
+    cut_BXSS = F.grid_sample(channels_BXSS, grid_BSS2, padding_mode="border", align_corners=False)
+    return cut_BXSS.unflatten(1, pixels_BTCSS.shape[1:3])
