@@ -39,8 +39,8 @@ def write_video(folder: Path, frames: int, seed: int | None = None) -> None:
 
 
 def list_line(path: str, ids: Sequence[int], fields: int = 533) -> str:
-    """A line as published."""
-    return ",".join([path, *map(str, ids), *["0.25"] * (fields - 5)])
+    """A line as published: text, and 16 scenes alike."""
+    return ",".join([path, *map(str, ids), *["0.25"] * (fields - 21), *["0.0625"] * 16])
 
 
 def write_list(file: Path, videos: Mapping[str, Sequence[int]]) -> None:

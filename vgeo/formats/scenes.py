@@ -7,7 +7,7 @@ import csv
 import io
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,7 +83,7 @@ def read_scenes(path: str | os.PathLike[str]) -> dict[str, NDArray[np.float32]]:
             video_id = unguarded(video_id)
             if not video_id or video_id in found:
                 raise FormatError(f"{here}: names {f'clip {video_id} again' if video_id else 'no clip in video_id'}")
-            found[video_id] = _shares([cell.replace(",", ".") for cell in shares], here)
+            found[video_id] = parse_shares([cell.replace(",", ".") for cell in shares], here)
     except csv.Error as error:
         raise FormatError(f"{where}: not a table ({error})") from error
     if not found:
@@ -104,7 +104,8 @@ def _columns(header: list[str], where: str) -> list[int]:
     return [header.index(name) for name in wanted]
 
 
-def _shares(cells: list[str], here: str) -> NDArray[np.float32]:
+def parse_shares(cells: Sequence[str], here: str) -> NDArray[np.float32]:
+    """The shares [16] in these cells, in the order of GROUPS; `here` is their line. Raises FormatError."""
     shares = np.array([_share(cell, name, here) for cell, name in zip(cells, GROUPS, strict=True)])
     total = float(shares.sum())
     if abs(total - 1) > _SLACK:
