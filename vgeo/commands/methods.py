@@ -12,7 +12,7 @@ EXAMPLE = "vgeo methods geoclip --settings"
 
 ClipFrames = Annotated[
     int | None,
-    typer.Option("--clip-frames", min=1, max=2000, help="For --costs: frames of a clip; 16 if not given."),
+    typer.Option("--clip-frames", min=1, max=2000, help="For --costs of what searches a gallery: frames of a clip; 16 if not given."),
 ]
 
 
@@ -34,7 +34,8 @@ def methods(
 
     A method is one file in vgeo/methods. With a name and --settings: every setting, its type, its default
     and where the default comes from. With a name and --costs: what it costs at its settings, or at those
-    of --set, per frame of a clip and per place of a gallery, beside what its paper says.
+    of --set, per frame of a clip and per place of a gallery, or per answer of one that knows classes,
+    beside what its paper says.
     """
     from vgeo.errors import UsageError
     from vgeo.stages.methods import describe_methods

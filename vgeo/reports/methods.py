@@ -41,51 +41,53 @@ def print_costs(name: str, costs: "MethodCosts", console: Console) -> None:
     table = Table(box=None, pad_edge=False, title=escape(f"\n{name} --costs{changed}"))
     for column in ("part", "trained in"):
         table.add_column(column)
-    numbers = ("parameters", "fixed", "GMACs a frame", *(["refining"] if costs.refines else []), "GMACs a place")
-    for column in numbers:
+    of_frame = ("GMACs a frame", *(["refining"] if costs.refines else []), "GMACs a place")
+    for column in ("parameters", "fixed", *(["GMACs an answer"] if costs.window else of_frame)):
         table.add_column(column, justify="right")
     table.add_column("note")
     for part in costs.parts:
-        table.add_row(*_part_row(part, costs.refines))
+        table.add_row(*_part_row(part, costs))
     if costs.parts:
         console.print(table)
     for line in _cost_lines(costs):
         console.print(line, highlight=False, markup=False)
 
 
-def _part_row(part: "PartCost", refines: bool) -> list[str]:
+def _part_row(part: "PartCost", costs: "MethodCosts") -> list[str]:
     frozen = "frozen" if part.parameters else "-"
     parameters = "?" if part.parameters is None else _count(part.parameters)
-    frame = "?" if part.macs_per_frame is None else _giga(part.macs_per_frame)
-    refining = [_giga(part.macs_per_frame_refining)] if refines else []
+    if costs.window:
+        macs = [_giga(part.macs_per_window)]
+    else:
+        refining = [_giga(part.macs_per_frame_refining)] if costs.refines else []
+        macs = [_giga(part.macs_per_frame), *refining, _giga(part.macs_per_place)]
     trained = ", ".join(part.trainable) or frozen
-    return [
-        escape(part.name),
-        trained,
-        parameters,
-        _count(part.buffers),
-        frame,
-        *refining,
-        _giga(part.macs_per_place),
-        part.note,
-    ]
+    return [escape(part.name), trained, parameters, _count(part.buffers), *macs, part.note]
 
 
 def _cost_lines(costs: "MethodCosts") -> list[str]:
     """Sums, convention, retrieval, and published figures."""
-    if costs.embed_dim is None:
+    published = [_published_line(figure, costs.ours(figure)) for figure in costs.published]
+    if costs.embed_dim is None and not costs.window:
         return [
             "\nno part of its own; retrieval: a MAC a frame, place and number of the features that the gallery holds"
         ]
     trained = ", ".join(f"{phase} {count / 1e6:.2f} M" for phase, count in costs.trainable.items()) or "nothing"
     partial = f", without {', '.join(costs.not_counted)}" if costs.not_counted else ""
-    lines = [
+    if costs.window:
+        return [
+            f"trained: {trained}",
+            f"an answer: {costs.macs_per_window / 1e9:.2f} GMACs{partial}, from {costs.window}",
+            f"counted: {costs.convention}",
+            *published,
+        ]
+    return [
         f"trained: {trained}",
         f"a frame: {costs.macs_per_frame / 1e9:.2f} GMACs{partial}, in clips of {costs.clip_frames} frames",
         f"counted: {costs.convention}",
         f"retrieval: {costs.embed_dim} MACs a frame and place{', done twice' if costs.refines else ''}",
+        *published,
     ]
-    return [*lines, *(_published_line(figure, costs.ours(figure)) for figure in costs.published)]
 
 
 def _published_line(figure: "PublishedCost", ours: int) -> str:
@@ -102,5 +104,7 @@ def _count(number: int) -> str:
     return f"{number:,}" if number < 100_000 else f"{number / 1e6:.3f} M"
 
 
-def _giga(macs: int) -> str:
+def _giga(macs: int | None) -> str:
+    if macs is None:
+        return "?"
     return f"{macs / 1e9:.4f}" if macs else "-"

@@ -1,14 +1,15 @@
 """What a method costs: parameters and multiply-accumulates of its parts, counted without weights and without data.
 
-The parts are the children of the method's module. What runs is the contract itself (queries, refined, keys), on tensors
-that have a shape and no numbers, so that a method needs to say nothing to be counted.
+The parts are the children of the method's module. What runs is the contract itself (queries, refined, keys; logits of a
+method that knows classes), on tensors that have a shape and no numbers, so that a method needs to say nothing to be
+counted.
 
-Shapes: T frames of one clip, E embedding width, B, C, H, W pixels.
+Shapes: T frames of one clip, S pixels of a frame's side, E embedding width, B, C, H, W pixels.
 """
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -16,16 +17,20 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from vgeo import encoders, methods
-from vgeo.errors import SettingError, UsageError, first_line
+from vgeo.errors import SettingError, first_line
 from vgeo.layers.costs import macs_by_part, numbers, switches_on_cpu
-from vgeo.methods.base import Clips, Places, PublishedCost, Retriever
+from vgeo.methods.base import Classifier, Clips, Method, Places, PublishedCost, Retriever
 from vgeo.methods.settings import given, resolve, to_dict
 
 CONVENTION = (
     "multiply-accumulates of matrix products and convolutions alone; retrieval is not among those of a frame, "
     "keys of the gallery are computed once a place"
 )
+WINDOW_CONVENTION = (
+    "multiply-accumulates of matrix products and convolutions alone, of an answer; training alone has more"
+)
 BETWEEN = "between the parts"
+TRAINING_ALONE = "runs in training alone"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +45,7 @@ class PartCost:
     macs_per_frame: int | None  # of the first answer
     macs_per_frame_refining: int  # of a second answer, where the method refines its first
     macs_per_place: int  # of one of the gallery's places, once
+    macs_per_window: int | None = None  # of an answer, in place of the three before, where the method knows classes
     note: str = ""
 
 
@@ -53,8 +59,17 @@ class MethodCosts:
     refines: bool
     embed_dim: int | None  # None: that of the features of whatever gallery it is given
     published: tuple[PublishedCost, ...]
+    window: str = ""  # what one answer is read from, where the method knows classes: "16 frames"
 
-    convention: str = CONVENTION
+    @property
+    def convention(self) -> str:
+        """What was counted, and of what."""
+        return WINDOW_CONVENTION if self.window else CONVENTION
+
+    @property
+    def macs_per_window(self) -> int:
+        """Of encoders and parts, for one answer of a method that knows classes."""
+        return sum(part.macs_per_window or 0 for part in self.parts)
 
     @property
     def macs_per_frame(self) -> int:
@@ -90,25 +105,40 @@ class MethodCosts:
                 "trainable": self.trainable,
                 "macs_per_frame": self.macs_per_frame,
                 "macs_per_place": sum(part.macs_per_place for part in self.parts),
+                "macs_per_window": self.macs_per_window if self.window else None,
                 "not_counted": self.not_counted,
             },
+            "window": self.window or None,
             "retrieval": {"macs_per_frame_and_place": self.embed_dim, "times": 2 if self.refines else 1},
             "published": [asdict(figure) | {"ours": self.ours(figure)} for figure in self.published],
         }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Counted:
+    """Multiply-accumulates by part: of a clip's first answer, of its second, of one place; or of a window's answer."""
+
+    frame: Counter[str] = field(default_factory=Counter)
+    refining: Counter[str] = field(default_factory=Counter)
+    place: Counter[str] = field(default_factory=Counter)
+    window: Counter[str] | None = None  # None: the method searches a gallery
+    embed_dim: int | None = None  # E
+
+
 def count_costs(name: str, settings: Sequence[str] = (), clip_frames: int = 16) -> MethodCosts:
     """Count what a method and the encoders of its settings cost, for clips of `clip_frames` frames.
+
+    A method that knows classes answers for windows of its own length.
 
     settings: `key=value`. Raises UsageError for an unknown method or encoder, SettingError.
     """
     cls = methods.get(name)
-    if not issubclass(cls, Retriever):
-        raise UsageError(f"--costs: {name} has no queries and keys; costs are counted of methods that search a gallery")
     config: Any = resolve(cls.Config, None, settings)
     try:
-        with FakeTensorMode():
+        with torch.device("meta"):  # where some backbones can be built, which cannot among fake tensors
             method = cls(config).eval()
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            method.to_empty(device="cpu")
     except (RuntimeError, TypeError, OverflowError) as error:
         raise SettingError(f"{name} cannot be built with these settings ({first_line(error)})") from error
     switches_on_cpu(method)
@@ -116,19 +146,33 @@ def count_costs(name: str, settings: Sequence[str] = (), clip_frames: int = 16) 
         method.begin(method.phases[-1])  # what is trained last is what answers
     widths = _declared_widths(method)
     backbones = [_encoder_cost(encoder, width) for encoder, width in widths.items()]
-    parts, embed_dim = _part_costs(method, widths, clip_frames)
+    if isinstance(method, Classifier):
+        clip_frames = method.windows.length
+        backbones = [_of_window(cost, clip_frames) for cost in backbones]
+    counted = _count_answers(method, widths, clip_frames)
     chosen = given(cls.Config, None, settings)
     return MethodCosts(
         settings={key: value for key, value in to_dict(config).items() if key in chosen},
         clip_frames=clip_frames,
-        parts=(*backbones, *parts),
-        refines=method.refines,
-        embed_dim=embed_dim,
+        parts=(*backbones, *_part_costs(method, counted, clip_frames)),
+        refines=_refines(method),
+        embed_dim=counted.embed_dim,
         published=method.published_costs(),
+        window=_describe_window(method, widths) if isinstance(method, Classifier) else "",
     )
 
 
-def _declared_widths(method: Retriever) -> dict[str, int]:
+def _refines(method: Method) -> bool:
+    return isinstance(method, Retriever) and method.refines
+
+
+def _describe_window(method: Classifier, widths: dict[str, int]) -> str:
+    length = method.windows.length
+    many = "s" * (length > 1)
+    return f"{length} row{many} of {', '.join(widths)} features" if widths else f"{length} frame{many}"
+
+
+def _declared_widths(method: Method) -> dict[str, int]:
     """Width of each encoder's features, as the settings say."""
     several = getattr(method.config, "feature_dims", None)
     return dict(zip(method.encoders, several or [getattr(method.config, "feature_dim", 0)], strict=False))
@@ -171,13 +215,18 @@ def _frozen(name: str, parameters: int | None, buffers: int, macs_per_frame: int
     )
 
 
-def _part_costs(method: Retriever, widths: dict[str, int], clip_frames: int) -> tuple[list[PartCost], int | None]:
-    """The cost of each child and of each parameter of the method's own; and the width E."""
-    frame, refining, place, embed_dim = _contract_macs(method, widths, clip_frames)
+def _of_window(encoder: PartCost, rows: int) -> PartCost:
+    """What an encoder costs a window of so many rows of its features."""
+    row = encoder.macs_per_frame
+    return replace(encoder, macs_per_frame=None, macs_per_window=None if row is None else rows * row)
+
+
+def _part_costs(method: Method, counted: _Counted, clip_frames: int) -> list[PartCost]:
+    """The cost of each child and of each parameter of the method's own."""
     trained = {phase: {id(parameter) for parameter in method.trainable(phase)} for phase in method.phases}
     pieces = [(name, list(child.parameters()), _fixed(child)) for name, child in method.named_children()]
     pieces += [(name, [parameter], 0) for name, parameter in method.named_parameters(recurse=False)]
-    if frame[""] or refining[""] or place[""]:
+    if any(counts[""] for counts in (counted.frame, counted.refining, counted.place, counted.window or Counter())):
         pieces.append(("", [], 0))
     costs = []
     for name, parameters, fixed in pieces:
@@ -185,6 +234,7 @@ def _part_costs(method: Retriever, widths: dict[str, int], clip_frames: int) -> 
             phase: numbers([parameter for parameter in parameters if id(parameter) in ids])
             for phase, ids in trained.items()
         }
+        window = None if counted.window is None else counted.window[name]
         costs.append(
             PartCost(
                 name=name or BETWEEN,
@@ -192,37 +242,43 @@ def _part_costs(method: Retriever, widths: dict[str, int], clip_frames: int) -> 
                 parameters=numbers(parameters),
                 trainable={phase: count for phase, count in trainable.items() if count},
                 buffers=fixed,
-                macs_per_frame=round(frame[name] / clip_frames),
-                macs_per_frame_refining=round(refining[name] / clip_frames),
-                macs_per_place=place[name],
+                macs_per_frame=round(counted.frame[name] / clip_frames) if window is None else None,
+                macs_per_frame_refining=round(counted.refining[name] / clip_frames),
+                macs_per_place=counted.place[name],
+                macs_per_window=window,
+                note=TRAINING_ALONE if window == 0 else "",
             )
         )
-    return costs, embed_dim
+    return costs
 
 
-def _contract_macs(
-    method: Retriever, widths: dict[str, int], clip_frames: int
-) -> tuple[Counter[str], Counter[str], Counter[str], int | None]:
-    """By part: of a clip's first answer, of its second, of one place; and the width E.
-
-    A method that reads whatever features the gallery holds has no width of its own, and nothing is run.
-    """
-    if not method.encoders:
-        return Counter(), Counter(), Counter(), None
+def _count_answers(method: Method, widths: dict[str, int], clip_frames: int) -> _Counted:
+    """Run the contract. A method that reads whatever features the gallery holds has no width, and nothing is run."""
+    counted = _Counted()
+    if isinstance(method, Retriever) and not method.encoders:
+        return counted
+    refines = _refines(method)  # a switch: not to be read among fake tensors
     embedded: list[Tensor] = []
-    refining: Counter[str] = Counter()
-    refines = method.refines  # a switch, which cannot be read among tensors without numbers
     with FakeTensorMode(allow_non_fake_inputs=True):
+        clips = _clips(method, widths, clip_frames)
+        if isinstance(method, Classifier):
+            return replace(counted, window=macs_by_part(method, lambda: method.logits(clips)))
+        assert isinstance(method, Retriever)
         latlon_T2 = torch.zeros(clip_frames, 2, dtype=torch.float64)
-        clips = Clips(
-            features={name: torch.zeros(1, clip_frames, width) for name, width in widths.items()},
-            mask_BT=torch.ones(1, clip_frames, dtype=torch.bool),
-        )
         frame = macs_by_part(method, lambda: embedded.append(method.queries(clips)))
-        if refines:
-            refining = macs_by_part(method, lambda: method.refined(clips, latlon_T2[None]))
+        refining = macs_by_part(method, lambda: method.refined(clips, latlon_T2[None])) if refines else Counter()
         place = macs_by_part(method, lambda: method.keys(Places(latlon_deg=latlon_T2[:1])))
-    return frame, refining, place, embedded[0].shape[-1]
+    return replace(counted, frame=frame, refining=refining, place=place, embed_dim=embedded[0].shape[-1])
+
+
+def _clips(method: Method, widths: dict[str, int], clip_frames: int) -> Clips:
+    """One clip: of frames where the method takes them, else of features."""
+    side = method.frame_size
+    return Clips(
+        features={name: torch.zeros(1, clip_frames, width) for name, width in widths.items()},
+        frames_BTSSC=torch.zeros(1, clip_frames, side, side, 3, dtype=torch.uint8) if side else None,
+        mask_BT=torch.ones(1, clip_frames, dtype=torch.bool),
+    )
 
 
 def _fixed(module: nn.Module) -> int:
