@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING
@@ -22,14 +22,35 @@ def label_clips(clips: Sequence["Clip"], table: str | os.PathLike[str]) -> list[
     Clips that the table does not name stay as they are, and are counted. Raises InputError where it names none,
     FormatError.
     """
+    said = _said([clip.video_id for clip in clips], table)
+    return [clip if labels is None else replace(clip, labels=labels) for clip, labels in zip(clips, said, strict=True)]
+
+
+def label_columns(
+    ids: Sequence[str], labels: Mapping[str, Sequence[str]], table: str | os.PathLike[str]
+) -> dict[str, list[str]]:
+    """Columns of labels [V], as files of V clips have them, with what a table says of the clips over them.
+
+    As `label_clips`.
+    """
+    said = [{} if row is None else row for row in _said(ids, table)]
+    columns = {name: list(labels.get(name, [""] * len(ids))) for name in (*labels, *(n for row in said for n in row))}
+    for number, row in enumerate(said):
+        for name, text in row.items():
+            columns[name][number] = text
+    return columns
+
+
+def _said(ids: Sequence[str], table: str | os.PathLike[str]) -> list[dict[str, str] | None]:
+    """What a table says of each clip; None where it says nothing, which is counted."""
     rows = labels_by_clip(table)
-    row_of = dict(join_ids([clip.video_id for clip in clips], list(rows)))
-    missing = [clip.video_id for clip in clips if clip.video_id not in row_of]
-    if clips and not row_of:
+    row_of = dict(join_ids(ids, list(rows)))
+    missing = [video for video in ids if video not in row_of]
+    if ids and not row_of:
         raise InputError(f"{table}: names none of the clips ({missing[0]} first), but {next(iter(rows))} first")
     if missing:
-        log.warning("%s: does not name %d of %d clips, %s first", table, len(missing), len(clips), missing[0])
-    return [replace(clip, labels=rows[row_of[clip.video_id]]) if clip.video_id in row_of else clip for clip in clips]
+        log.warning("%s: does not name %d of %d clips, %s first", table, len(missing), len(ids), missing[0])
+    return [rows[row_of[video]] if video in row_of else None for video in ids]
 
 
 def join_ids(said: Sequence[str], true: Sequence[str]) -> list[tuple[str, str]]:
@@ -39,6 +60,7 @@ def join_ids(said: Sequence[str], true: Sequence[str]) -> list[tuple[str, str]]:
     """
     exact = set(said) & set(true)
     pairs = {name: name for name in said if name in exact}
+    taken = set(exact)
     rest = {
         "said": [name for name in said if name not in exact],
         "true": [name for name in true if name not in exact],
@@ -47,8 +69,9 @@ def join_ids(said: Sequence[str], true: Sequence[str]) -> list[tuple[str, str]]:
     for name in rest["said"]:
         for tail in _tails(name):
             other = by_tail["true"].get(tail)
-            if other is not None and by_tail["said"].get(tail) == name and other not in pairs.values():
+            if other is not None and by_tail["said"].get(tail) == name and other not in taken:
                 pairs[name] = other
+                taken.add(other)
                 break
     return [(name, pairs[name]) for name in said if name in pairs]
 

@@ -14,7 +14,7 @@ from vgeo.datasets.base import Recipe, Sequences
 from vgeo.errors import FormatError, InputError, UsageError
 from vgeo.logs import SILENT, Progress
 from vgeo.records import Floats
-from vgeo.stages.clip_labels import label_clips
+from vgeo.stages.clip_labels import label_columns
 from vgeo.stages.layouts import open_layout, read_layout
 from vgeo.training.frame_set import FrameSet
 from vgeo.video.clips import Clip, find_clips, pictures_of
@@ -32,7 +32,7 @@ def open_frames(
 
     inputs: folders with frames.jsonl, or folders of pictures, each a clip (their positions are not read: that is what
     extract-frames does); with `layout`, the folder of that data set, whose sequences are made by `recipe`.
-    labels: a table of clips' cities and splits, see `label_clips`; some layouts read it themselves.
+    labels: a table of clips' cities and splits, see `label_columns`; some layouts read it themselves.
     Raises UsageError, InputError, FormatError.
     """
     if layout is not None:
@@ -43,7 +43,9 @@ def open_frames(
         found = _of_clips(find_clips(inputs), Path(inputs[0]))
     if twice := [video for video, times in Counter(found.video_ids).items() if times > 1]:
         raise FormatError(f"{found.path}: {len(twice)} clips are there twice, {twice[0]} first; name each input once")
-    return found if labels is None else _labelled(found, labels)
+    if labels is None:
+        return found
+    return replace(found, labels=label_columns(found.video_ids, found.labels, labels))
 
 
 def _of_layout(name: str, inputs: Sequence[str | os.PathLike[str]], recipe: Recipe, progress: Progress) -> FrameSet:
@@ -114,14 +116,6 @@ def _in_folder(clip: Clip) -> _Listed:
     names = tuple(path.name for path in pictures_of(clip))
     folder = clip.path if clip.path.is_dir() else clip.path.parent
     return str(folder), names, np.full((len(names), 2), np.nan), {}
-
-
-def _labelled(found: FrameSet, table: Path) -> FrameSet:
-    """With the table's labels over those that the clips carry."""
-    clips = label_clips([Clip(video, found.path, "frames") for video in found.video_ids], table)
-    carried = [dict(zip(found.labels, values, strict=True)) for values in zip(*found.labels.values(), strict=True)]
-    carried = carried or [{} for _ in clips]
-    return replace(found, labels=_columns([{**a, **clip.labels} for a, clip in zip(carried, clips, strict=True)]))
 
 
 def _columns(labels: Sequence[dict[str, str]]) -> dict[str, list[str]]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 Pixels = NDArray[np.uint8]
+_CLOSED = "the pictures are no longer decoded"
 
 
 class Job:
@@ -65,7 +66,7 @@ class Decoders:
         """Fill a batch after those that were submitted before, or at once."""
         with self._changed:
             if self._closed:
-                raise ValueError("the store of frames is closed")
+                raise ValueError(_CLOSED)
             (self._jobs.appendleft if urgent else self._jobs.append)(job)
             self._changed.notify_all()
         while len(self._threads) < self._wanted:
@@ -78,9 +79,12 @@ class Decoders:
             self._jobs.clear()
 
     def close(self) -> None:
-        """End the threads, each after the picture it is at."""
+        """End the threads, each after the picture it is at; who waits for a batch gets a ValueError."""
         with self._changed:
             self._closed = True
+            for job in self._jobs:
+                job.error = ValueError(_CLOSED)
+                job.done.set()
             self._jobs.clear()
             self._changed.notify_all()
         for thread in self._threads:

@@ -8,23 +8,23 @@ import os
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from vgeo.device import Compute
+from vgeo.encoders._images import resize
 from vgeo.errors import FormatError, InputError
 from vgeo.layers.ranks import world_size
-from vgeo.methods.base import Clips, Truth
+from vgeo.methods.base import Clips
 from vgeo.training.data import Frames
 from vgeo.training.decoding import Decoders, Ints, Job, Pixels
 from vgeo.training.frame_set import FrameSet
 from vgeo.training.memory import free_bytes, send
 from vgeo.training.sampling import Plan
+from vgeo.training.truth import ClipTruth
 from vgeo.video.images import read_image
 from vgeo.video.pixels import Shape
 
@@ -33,19 +33,15 @@ log = logging.getLogger(__name__)
 _AHEAD_BYTES = 256 * 2**20  # of batches that are decoded before they are asked for: 8 of 12 clips of 16 frames
 _AHEAD_LEAST = 2  # of them, however large
 _MOST_THREADS = 16
-
-
-class Truths(Protocol):
-    """What clips are labelled with."""
-
-    def of_clips(self, clip_B: Tensor, device: torch.device) -> Truth:
-        """The truth of clips, by their number (int64 on the CPU), on the device."""
+_AS_STORED = Shape()
 
 
 class FrameStore:
-    """Batches of pictures by frame index, as CityGuessr's published loader hands them out, but for the type: uint8.
+    """Batches of pictures by frame index, as CityGuessr's published loader hands them out, but uint8.
 
-    Pictures are upright RGB, squashed to S x S, bilinear with antialiasing (Pillow's), not normalised.
+    Pictures are upright RGB, squashed to S x S, bilinear with antialiasing, not normalised. They are resized as
+    encoders resize them when clips are localized; Pillow, as the published loader has it, differs by a grey level in
+    a thousandth of the values, and takes as long again as decoding.
     resident: whether what was decoded stays in memory; None keeps as much as fits into a quarter of what is free.
     workers: threads that decode; None is one a core, with several processes their share. Close it at the end.
     """
@@ -56,13 +52,13 @@ class FrameStore:
         frames: Frames,
         size: int,
         compute: Compute,
-        truth: Truths | None = None,
+        truth: ClipTruth | None = None,
         resident: bool | None = None,
         workers: int | None = None,
     ) -> None:
         self.frames, self.device = frames, compute.device
         self.wait_s = 0.0  # that `batch` has waited for pictures
-        self._sets, self._shape, self._truth = list(sets), Shape(size, square=True), truth
+        self._sets, self._size, self._truth = list(sets), size, truth
         self._set_first = np.concatenate([[0], np.cumsum([len(one) for one in sets])])
         self._latlon_deg = torch.from_numpy(frames.latlon_deg).to(self.device)
         self._clip_first = torch.from_numpy(frames.clip_first)
@@ -132,7 +128,7 @@ class FrameStore:
             self._decoders.submit(self._jobs[-1])
 
     def _job(self, frame_BT: Ints) -> Job:
-        return Job(frame_BT, self._shape.of(1, 1)[0], pinned=self.device.type == "cuda")
+        return Job(frame_BT, self._size, pinned=self.device.type == "cuda")
 
     def _read(self, frame: int) -> Pixels:
         """Decode a frame's picture, or take it from memory. Called by the threads."""
@@ -147,9 +143,12 @@ class FrameStore:
 
     def _picture(self, one: FrameSet, row: int) -> Pixels:
         try:
-            return read_image(one.picture(row), self._shape, Image.Resampling.BILINEAR)
+            pixels = read_image(one.picture(row), _AS_STORED)
         except (InputError, FormatError) as error:
             raise type(error)(f"{error}; put a whole one there and go on with --resume") from error
+        # A copy, since PyTorch takes no array that may not be written to.
+        whole_BCHW = torch.from_numpy(np.array(pixels))[None].permute(0, 3, 1, 2)
+        return resize(whole_BCHW, (self._size, self._size), "bilinear")[0].permute(1, 2, 0).numpy()
 
 
 def _capacity(frames: int, size: int) -> int:

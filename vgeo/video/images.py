@@ -50,33 +50,32 @@ def read_exif(path: Path) -> Exif:
     return Exif(latlon_deg=_position(gps), taken=_taken(details, base))
 
 
-def read_image(path: Path, shape: Shape, resampling: Image.Resampling = Image.Resampling.BICUBIC) -> Pixels:
-    """Read a picture upright, RGB, resized (with antialiasing). Raises InputError or FormatError."""
+def read_image(path: Path, shape: Shape) -> Pixels:
+    """Read a picture upright, RGB, resized (bicubic with antialiasing). Raises InputError or FormatError."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path) as image:
                 if image.width * image.height > _MAX_PIXELS:
                     raise FormatError(f"{path}: claims {image.width} x {image.height} pixels, too many for a picture")
-                upright = _upright(image).convert("RGB")
+                _turn_upright(image)
+                upright = image if image.mode == "RGB" else image.convert("RGB")
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such picture") from error
     except _IMAGE_ERRORS as error:
         raise FormatError(f"{path}: not a picture that can be read ({error})") from error
     size = shape.of(*upright.size)
     if size != upright.size:
-        upright = upright.resize(size, resampling)
+        upright = upright.resize(size, Image.Resampling.BICUBIC)
     return np.asarray(upright)
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _turn_upright(image: Image.Image) -> None:
+    """Load the picture and turn it in place: no copy is made of those that are upright, as most are."""
     try:
-        return ImageOps.exif_transpose(image)
-    except FormatError:
-        raise
+        ImageOps.exif_transpose(image, in_place=True)
     except _IMAGE_ERRORS:  # damaged EXIF: the pixels may be fine
         image.load()
-        return image
 
 
 def _position(gps: dict[int, Any]) -> tuple[float, float] | None:
