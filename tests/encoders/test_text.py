@@ -78,7 +78,11 @@ def test_openais_vocabulary_needs_no_file(tmp_path: Path) -> None:
     ids = torch.tensor([[49406, 320, 1125, 539, 320, 2368, 49407]])  # "a photo of a cat"
     with torch.no_grad():
         theirs = model.get_text_features(input_ids=ids).pooler_output
-    torch.testing.assert_close(load_text(str(tmp_path), COMPUTE)(["a photo of a cat"]), theirs, rtol=1e-4, atol=1e-6)
+    encoder = load_text(str(tmp_path), COMPUTE)
+    torch.testing.assert_close(encoder(["a photo of a cat"]), theirs, rtol=1e-4, atol=1e-6)
+    several = encoder(["cat", "a photo of a cat", "a photo of a cat " * 9])  # the last is cut
+    torch.testing.assert_close(several[1:2], theirs, rtol=1e-4, atol=1e-6)
+    assert several.shape == (3, 24) and several.isfinite().all()
 
 
 def test_old_weights_and_bf16(whole: Path, tmp_path: Path) -> None:

@@ -128,6 +128,8 @@ def test_text_is_not_taken_for_features_of_frames(tmp_path: Path) -> None:
     assert len(points) == 6 and not points.text and list(points.labels["city"][:2]) == ["Ghent", "Bruges"]
     assert not read_places([tmp_path / "g.h5"]).text
     assert not join([gallery, cities()]).text
+    with pytest.raises(UsageError, match="text is of the names of cities"):
+        build_gallery("points", [tmp_path / "g.h5"], tmp_path / "p.h5", text=encoder())
 
 
 @pytest.mark.skipif(find_spec("geoclip") is None, reason="the released GeoCLIP is not installed")

@@ -114,10 +114,7 @@ def _tokenizer(folder: Path, config: Any) -> Tokenize:
     if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
         if config.vocab_size != _PUBLISHED_TOKENS:
             raise FormatError(f"{folder}: has no tokenizer.json; save the model's tokenizer beside it")
-        import open_clip
-
-        published: Any = open_clip.SimpleTokenizer(context_length=length)
-        return lambda texts: torch.as_tensor(published(texts))
+        return _published(length)
     from transformers import CLIPTokenizer
 
     with quiet():
@@ -132,6 +129,19 @@ def _tokenizer(folder: Path, config: Any) -> Tokenize:
         return ids
 
     _check_tokens(tokenize([""])[0].tolist(), config, folder)
+    return tokenize
+
+
+def _published(length: int) -> Tokenize:
+    """OpenAI's tokenizer. Its zeros behind the longest text are cut off: the tower looks back only, and is faster."""
+    import open_clip
+
+    tokenizer: Any = open_clip.SimpleTokenizer(context_length=length)
+
+    def tokenize(texts: list[str]) -> Tensor:
+        ids_NL: Tensor = tokenizer(texts)
+        return ids_NL[:, : int(ids_NL.any(0).nonzero().max()) + 1]
+
     return tokenize
 
 
