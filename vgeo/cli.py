@@ -20,6 +20,7 @@ COMMANDS = {
         "extract-frames",
         "precompute-features",
         "sample-clips",
+        "label-scenes",
         "build-gallery",
         "train",
         "localize",

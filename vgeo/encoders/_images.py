@@ -23,7 +23,8 @@ CROPS = ("center", "squash")
 class Preprocessing:
     """Resize, crop and normalise; `describe` is stored with the features.
 
-    crop: "center" resizes the shorter side to `shorter` and takes the middle square; "squash" resizes the whole frame.
+    crop: "center" resizes the shorter side to `shorter` and takes the middle square; "squash" resizes the whole frame;
+    "squash center" resizes it to a square of side `shorter` and takes the middle of that.
     mean_std: of pixel values in [0, 1] (of 0..255 where `caffe`).
     """
 
@@ -41,7 +42,9 @@ class Preprocessing:
 
     def describe(self) -> str:
         """One readable line."""
-        area = "squash" if self.crop == "squash" else f"shorter side {self.shorter or self.size}, center crop"
+        shorter = self.shorter or self.size
+        areas = {"squash": "squash", "squash center": f"of a squash to {shorter}x{shorter}"}
+        area = areas.get(self.crop, f"shorter side {shorter}, center crop")
         mean, std = (" ".join(f"{value:g}" for value in values) for values in self.mean_std)
         order = "BGR 0..255, " if self.caffe else ""
         return f"{self.size}x{self.size} {area}, {self.resampling} antialias, {order}mean {mean} std {std}"
@@ -53,7 +56,9 @@ class Preprocessing:
         height, width = frames_BCHW.shape[-2:]
         shorter = self.shorter or self.size
         # The longer side is cut to a whole pixel, as torchvision and transformers do.
-        if height <= width:
+        if self.crop == "squash center":
+            target = (shorter, shorter)
+        elif height <= width:
             target = (shorter, int(shorter * width / height))
         else:
             target = (int(shorter * height / width), shorter)

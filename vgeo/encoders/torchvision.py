@@ -7,9 +7,7 @@ Settings: `size` in pixels; `crop` squash (the whole frame: a place is more than
 `input_style` imagenet, or caffe (BGR, 0..255, minus 104, 117, 123) for weights that come from Caffe.
 """
 
-import pickle
 import socket
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional
 
 from vgeo.encoders._hub import TIMEOUT_S, missing_model, weights_hash
 from vgeo.encoders._images import CROPS, IMAGENET, Preprocessing, read_choice, read_settings, read_size
+from vgeo.encoders._state_file import read_state
 from vgeo.encoders._vision import VisionEncoder
 from vgeo.encoders.base import Encoder, EncoderSpec, Skeleton
-from vgeo.errors import FormatError, InputError, UsageError, first_line
+from vgeo.errors import FormatError, UsageError, first_line
 from vgeo.logs import wants_bar
 
 if TYPE_CHECKING:
@@ -33,10 +31,6 @@ if TYPE_CHECKING:
 
 SETTINGS = {"size": "224", "crop": "squash", "p": "3", "input_style": "imagenet"}
 CAFFE = ((104.0, 117.0, 123.0), (1.0, 1.0, 1.0))  # mean of ImageNet in BGR, as Caffe's models subtract it
-_DAMAGE = (
-    *(SafetensorError, RuntimeError, OSError, ValueError, EOFError, KeyError, IndexError),
-    *(TypeError, AssertionError, struct.error),  # met by changing bytes of files at random
-)
 INCEPTIONS = ("googlenet", "inception_v3")  # whose own initialisation is slow
 CLASSIFIERS = ("classifier", "fc", "head", "heads", "AuxLogits", "aux1", "aux2")
 
@@ -144,7 +138,7 @@ def _load_model(variant: str, weights: str | None, offline: bool) -> tuple[nn.Mo
         if variant in INCEPTIONS:
             model.transform_input = True  # type: ignore[assignment]  # these two were trained on another range
     else:
-        state, source = _read_state(Path(weights)), weights
+        state, source = read_state(Path(weights)), weights
     try:
         model.load_state_dict(state, strict=True)
     except RuntimeError as error:
@@ -166,27 +160,11 @@ def _build(variant: str) -> nn.Module:
     return model
 
 
-def _read_state(path: Path) -> dict[str, Tensor]:
-    from safetensors.torch import load_file
-
-    if not path.is_file():
-        raise InputError(f"--weights {path}: no such file")
-    try:
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    except _DAMAGE as error:
-        raise FormatError(f"{path}: not a .safetensors or .pth state dict ({first_line(error)})") from error
-    except pickle.UnpicklingError as error:
-        raise FormatError(f"{path}: holds more than tensors, which vgeo does not load; convert it first") from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise FormatError(f"{path}: not a plain state dict of tensors")
-    return state
-
-
 def _download(name: str, url: str, offline: bool) -> dict[str, Tensor]:
     """Return the state dict behind a URL of torchvision, from torch's cache where it is there."""
     cached = Path(torch.hub.get_dir(), "checkpoints", Path(url).name)
     if cached.is_file():
-        return _read_state(cached)
+        return read_state(cached)
     bring = f"curl -LO {url}"
     if offline:
         raise missing_model(name, url, "--offline forbids to download them", bring)

@@ -13,6 +13,7 @@ from vgeo.formats.frame_list import check_frame_list, write_frame_list
 from vgeo.logs import SILENT, Progress
 from vgeo.records import Outcome
 from vgeo.stages.batch import Batch
+from vgeo.video.clips import Clip, find_clips
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,20 @@ def read_layout(layout: Layout, progress: Progress = SILENT) -> tuple[list[Part]
     if not failures and not any(len(part.sequences) for part in parts):
         raise InputError(f"{layout.root}: {layout.nothing()}")
     return parts, failures
+
+
+def clips_of(
+    inputs: Sequence[str | os.PathLike[str]], layout: str | None, recipe: Recipe, progress: Progress = SILENT
+) -> tuple[list[Clip], Failures, str]:
+    """Find clips, or with `layout` the sequences of a data set; what of it cannot be read comes with its error.
+
+    The text says how its sequences were made; "" without a layout. Raises UsageError, InputError.
+    """
+    if layout is None:
+        return find_clips(inputs), [], ""
+    opened = open_layout(layout, inputs, recipe)
+    parts, failures = read_layout(opened, progress)
+    return [clip for part in parts for clip in part.sequences.clips()], failures, f"; {layout} {opened.describe()}"
 
 
 def list_frames(

@@ -23,8 +23,8 @@ from vgeo.records import Outcome, format_utc
 from vgeo.stages.batch import Batch, Item
 from vgeo.stages.clip_labels import label_clips
 from vgeo.stages.encode import FrameStream, Viewing, encode_stream, load_encoders, streams_ahead
-from vgeo.stages.layouts import Failures, open_layout, read_layout
-from vgeo.video.clips import Clip, TrackSource, files_of, find_clips
+from vgeo.stages.layouts import clips_of
+from vgeo.video.clips import Clip, TrackSource, files_of
 from vgeo.video.sampling import Sampling
 from vgeo.video.sources import frames_of
 
@@ -74,7 +74,7 @@ def precompute_features(
     viewing = Viewing(sampling=sampling, source=source, decoder=decoder, batch_size=batch_size)
     if layout is not None and datasets.get(layout).reads_labels:
         recipe, labels = replace(recipe, labels=labels), None
-    clips, failures, made_by = _clips(inputs, layout, recipe, progress)
+    clips, failures, made_by = clips_of(inputs, layout, recipe, progress)
     if labels is not None:
         clips = label_clips(clips, labels)
     if not encoder_names:
@@ -99,17 +99,6 @@ def precompute_features(
             writer.finish([clip.video_id for clip in clips])
     _summarize(batch.outcomes, Path(out))
     return batch.outcomes
-
-
-def _clips(
-    inputs: Sequence[str | Path], layout: str | None, recipe: Recipe, progress: Progress
-) -> tuple[list[Clip], Failures, str]:
-    """The clips, what of a data set cannot be read, and what is to be said of how its sequences were made."""
-    if layout is None:
-        return find_clips(inputs), [], ""
-    opened = open_layout(layout, inputs, recipe)
-    parts, failures = read_layout(opened, progress)
-    return [clip for part in parts for clip in part.sequences.clips()], failures, f"; {layout} {opened.describe()}"
 
 
 def _work(
