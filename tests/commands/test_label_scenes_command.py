@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from cityguessrmaker import HEADER, make_tree, rows, write_table
 from scenemaker import memberships, network, picture, save, write_groups, write_pictures
 
 from vgeo.cli import run
@@ -47,6 +48,16 @@ def test_a_table_on_stdout_and_a_report(folder: Path, capfd: pytest.CaptureFixtu
     assert {Path(entry["input"]).name: entry["status"] for entry in report} == {
         "a": "done", "b": "done", "c.mp4": "failed"
     }  # fmt: skip
+
+
+def test_the_videos_of_a_data_set(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    root = make_tree(folder / "68k", jpeg=True, per_city=1)
+    write_table(folder / "places.csv", HEADER, rows(per_city=1))
+    words = ["label-scenes", str(root), "--layout", "cityguessr68k", "--labels", "places.csv", "--city", "Ghent"]
+    assert run([*words, "--city", "Accra", *PLACES]) == 0
+    assert "scenes.csv: 2 clips, 30 frames" in capfd.readouterr().err
+    assert list(read_scenes("scenes.csv")) == ["accra_0", "ghent_0"]
+    assert not (root / "scenes.csv").exists()
 
 
 @pytest.mark.parametrize(

@@ -191,3 +191,20 @@ def test_half_a_clip_is_not_enough(clip_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(FormatError) as caught:
         load_scene_classifier("clip", COMPUTE, weights={"clip": str(tmp_path / "half")})
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_both_halves_of_an_open_clip_checkpoint(tmp_path: Path) -> None:
+    import open_clip
+
+    torch.manual_seed(0)
+    model: Any = open_clip.create_model("RN50-quickgelu", pretrained=None).eval()
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "rn50.pt")
+    name, images = "clip:RN50-quickgelu/openai", torch.from_numpy(np.stack([picture(224, 224, s) for s in range(3)]))
+    labels = load_scene_classifier(name, COMPUTE, weights={name: str(tmp_path / "rn50.pt")})
+    mean, std = ([0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711])
+    pixels = (images / 255 - torch.tensor(mean)) / torch.tensor(std)
+    prompts = open_clip.get_tokenizer("RN50-quickgelu")([f"a photo of {words}." for words in DESCRIPTIONS.values()])
+    with torch.no_grad():
+        seen, said = model.encode_image(pixels.permute(0, 3, 1, 2)), model.encode_text(prompts, normalize=True)
+    torch.testing.assert_close(labels.encoder(images) @ labels.scores_DG, seen @ said.T, rtol=1e-3, atol=1e-4)

@@ -124,7 +124,8 @@ def _label(
     item.frames, item.declared_frames = int(counts.sum()), opened.declared
     item.message = "; ".join(opened.remarks)
     shares = soft_label(counts)
-    most = ", ".join(f"{GROUPS[group]} {shares[group]:.0%}" for group in np.argsort(-shares, kind="stable")[:3])
+    ranked = [group for group in np.argsort(-shares, kind="stable")[:3] if shares[group]]
+    most = ", ".join(f"{GROUPS[group]} {shares[group]:.0%}" for group in ranked)
     remarks = f" ({item.message})" if item.message else ""
     log.info("%s: %d frames: %s%s", stream.clip.video_id, item.frames, most, remarks)
     return ClipScenes(
