@@ -17,6 +17,7 @@ from vgeo.records import FrameRecord
 from vgeo.stages.frame_sets import open_frames
 from vgeo.training.data import clips_with, split
 from vgeo.training.frame_set import FrameSet
+from vgeo.video.sources import _read_frames
 
 
 def pictures(found: FrameSet) -> dict[str, list[Path]]:
@@ -68,6 +69,7 @@ def test_a_list_names_pictures_positions_and_labels_and_none_is_looked_for(tmp_p
         "c": [folder / "z.png"],
     }
     np.testing.assert_array_equal(found.latlon_deg, [[np.nan] * 2, [1, 2], [np.nan] * 2, [np.nan] * 2, [np.nan] * 2])
+    assert _read_frames.cache_info().currsize == 0, "millions of lines are not kept"
     # The first frame in time speaks for the clip, as where clips are localized.
     assert found.labels == {"country": ["", "", "Peru"]}
     assert clips_with(found).tolist() == [True, False, False]

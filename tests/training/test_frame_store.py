@@ -439,3 +439,22 @@ def test_resizing_warns_of_nothing(tmp_path: Path, make: Make) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         store._read(0)
+
+
+@pytest.mark.gpu
+def test_pictures_arrive_on_a_gpu_as_on_the_cpu(tmp_path: Path) -> None:
+    """While the next ones are written into pinned memory that was used before."""
+    one = write_set(tmp_path / "a", [9] * 12)
+    frames = usable_frames([one], ANY)
+    truth = ClipTruth(np.arange(12)[:, None])
+    with FrameStore([one], frames, SIZE, Compute(torch.device("cuda"), torch.float32), truth, resident=False) as store:
+        for epoch in range(20):
+            plan = plan_epoch(frames.clip_first, 4, 2, np.random.default_rng(epoch))
+            frame_IT, mask_IT = store.plan(plan, pieces_of(plan))
+            for piece in pieces_of(plan):
+                clips = store.batch(frame_IT[piece], mask_IT[piece])
+                assert clips.frames_BTSSC is not None and clips.latlon_deg is not None and clips.truth is not None
+                found = clips.frames_BTSSC.float().mean((2, 3))[..., 0].round().long()
+                assert found.tolist() == plan.frame_IT[piece].tolist()
+                assert clips.truth.class_BL[:, 0].tolist() == (plan.frame_IT[piece][:, 0] // 9).tolist()
+                assert {t.device.type for t in (clips.mask_BT, clips.latlon_deg, clips.frames_BTSSC)} == {"cuda"}

@@ -18,7 +18,7 @@ from vgeo.stages.clip_labels import label_columns
 from vgeo.stages.layouts import open_layout, read_layout
 from vgeo.training.frame_set import FrameSet
 from vgeo.video.clips import Clip, find_clips, pictures_of
-from vgeo.video.sources import frames_of
+from vgeo.video.sources import forget_frames, frames_of
 
 
 def open_frames(
@@ -41,6 +41,7 @@ def open_frames(
         found = _of_layout(layout, inputs, recipe, progress)
     else:
         found = _of_clips(find_clips(inputs), Path(inputs[0]))
+        forget_frames()
     if twice := [video for video, times in Counter(found.video_ids).items() if times > 1]:
         raise FormatError(f"{found.path}: {len(twice)} clips are there twice, {twice[0]} first; name each input once")
     if labels is None:

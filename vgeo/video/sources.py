@@ -177,6 +177,11 @@ def frames_of(path: Path) -> dict[str, list[FrameRecord]]:
     return _read_frames(path, state.st_size, state.st_mtime_ns)
 
 
+def forget_frames() -> None:
+    """Let go of the lines that `frames_of` keeps: millions take gigabytes."""
+    _read_frames.cache_clear()
+
+
 @lru_cache(maxsize=1)
 def _read_frames(path: Path, _size: int, _modified_ns: int) -> dict[str, list[FrameRecord]]:
     from vgeo.formats.frames import read_frames
