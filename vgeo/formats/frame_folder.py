@@ -2,7 +2,8 @@
 
 A video's pictures are written into a hidden folder that is renamed when the last of them is on disk, so a video's
 folder is complete or not there. Each has a frames.jsonl of its own and says in clip.json what it was made from; the
-folder's frames.jsonl joins them. settings.json says how all were made.
+folder's frames.jsonl joins them, and clips.csv names the cities of those that have one. settings.json says how all
+were made.
 """
 
 import fcntl
@@ -10,9 +11,9 @@ import io
 import os
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vgeo.errors import BusyError, FormatError, InputError, OutputError, SettingError, writing_failed
+from vgeo.formats.clip_table import update_clip_table
 from vgeo.formats.frames import format_frames, read_frames
 from vgeo.formats.streams import dump_json, file_name, make_folder, parse_json, read_text, write_output
 from vgeo.records import FrameRecord
@@ -29,6 +31,14 @@ FRAMES_FILE = "frames.jsonl"
 SETTINGS_FILE, CLIP_FILE, _LOCK_FILE = "settings.json", "clip.json", ".lock"
 _PARTIAL = ".partial"
 Fingerprint = list[list[str | int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishedVideo:
+    """What is on disk of a video: its frames, and clip.json."""
+
+    records: list[FrameRecord]
+    facts: dict[str, Any]
 
 
 class FrameFolder:
@@ -62,16 +72,24 @@ class FrameFolder:
         finally:
             self._lock.close()
 
-    def finished(self, video_id: str, fingerprint: Fingerprint) -> int | None:
-        """Number of frames of a video that was finished before from the same files, else None."""
+    def finished(self, video_id: str, fingerprint: Fingerprint) -> FinishedVideo | None:
+        """What is there of a video that was finished before from the same files, else None."""
+        folder = self.folder_of(video_id)
         try:
-            folder = self.folder_of(video_id)
-            made_from = parse_json(read_text(folder / CLIP_FILE), video_id)
-            if not isinstance(made_from, dict) or made_from.get("made_from") != fingerprint:
+            facts = parse_json(read_text(folder / CLIP_FILE), video_id)
+            if not isinstance(facts, dict) or facts.get("made_from") != fingerprint:
                 return None
-            return len(read_frames(folder / FRAMES_FILE))
+            return FinishedVideo(records=read_frames(folder / FRAMES_FILE), facts=facts)
         except (InputError, FormatError):  # not there, or not whole
             return None
+
+    def relabel(self, video_id: str, found: FinishedVideo, labels: Mapping[str, str]) -> bool:
+        """Give a finished video these labels, where it has others; its pictures stay. Raises DiskError."""
+        if all(record.labels == labels for record in found.records):
+            return False
+        records = [replace(record, labels=dict(labels)) for record in found.records]
+        write_output(self.folder_of(video_id) / FRAMES_FILE, format_frames(records))
+        return True
 
     def video(self, video_id: str) -> "VideoFrames":
         """Begin a video. Raises OutputError when a folder of that name is there which this program did not make."""
@@ -80,16 +98,24 @@ class FrameFolder:
             raise OutputError(f"{final}: exists and was not made by extract-frames; choose another folder with --out")
         return VideoFrames(final)
 
+    def remove(self, video_id: str) -> None:
+        """Remove a video that was made here before."""
+        folder = self.folder_of(video_id)
+        if (folder / CLIP_FILE).is_file():
+            (folder / CLIP_FILE).unlink()  # first: what is half removed is no video
+            shutil.rmtree(folder)
+
     def folder_of(self, video_id: str) -> Path:
         """Where a video's frames are: in this folder, whatever an id from a stranger's frames.jsonl says."""
         return self.path / file_name(video_id)
 
     def _join(self) -> None:
-        """Write frames.jsonl of all finished videos."""
+        """Write frames.jsonl of all finished videos, and clips.csv."""
         records: list[FrameRecord] = []
         for folder in self._videos():
             records += [replace(r, path=f"{folder.name}/{r.path}") for r in read_frames(folder / FRAMES_FILE)]
         write_output(self.path / FRAMES_FILE, format_frames(records))
+        update_clip_table(self.path, records)
 
     def _videos(self) -> list[Path]:
         folders = [entry for entry in self.path.iterdir() if (entry / CLIP_FILE).is_file() and entry.name[0] != "."]

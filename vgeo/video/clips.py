@@ -92,7 +92,16 @@ class OpenClip:
         if close is not None:
             close()
 
+    def only(self, places: NDArray[np.int64]) -> None:
+        """Narrow what is wanted to some of it: rising places in `time_s`."""
+        self._rows, self.time_s = self._rows[places], self.time_s[places]
+        self.frame_index, self.latlon_deg = self.frame_index[places], self.latlon_deg[places]
+
     def __iter__(self) -> Iterator[Frame]:
+        return (frame for _, frame in self.numbered())
+
+    def numbered(self) -> Iterator[tuple[int, Frame]]:
+        """Yield the frames, each with its place in `time_s`; those that cannot be decoded are left out."""
         if not len(self._rows):
             raise InputError(
                 f"{self.clip.name}: no frame is wanted of it; choose others with --rate-hz, --start-s and --end-s"
@@ -104,12 +113,15 @@ class OpenClip:
             position = self.latlon_deg[at]
             time_s = float(self.time_s[at])
             self.decoded += 1
-            yield Frame(
-                int(self.frame_index[at]),
-                time_s,
-                image,
-                None if np.isnan(position).any() else position,
-                None if self.start_utc is None else self.start_utc + timedelta(seconds=time_s),
+            yield (
+                at,
+                Frame(
+                    int(self.frame_index[at]),
+                    time_s,
+                    image,
+                    None if np.isnan(position).any() else position,
+                    None if self.start_utc is None else self.start_utc + timedelta(seconds=time_s),
+                ),
             )
         if self.decoded == 0:
             raise FormatError(f"{self.clip.name}: none of {len(self._rows)} wanted frames can be decoded")

@@ -18,7 +18,7 @@ from vgeo.records import Floats
 # does not depend on the container.
 EPSILON_S = 0.0006
 DEFAULT_RATE_HZ = 1.0
-_WAYS = ("rate_hz", "every_s", "every_m", "count", "stride")
+WAYS = ("rate_hz", "every_s", "every_m", "count", "stride")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,14 +38,14 @@ class Sampling:
     end_s: float | None = None
 
     def __post_init__(self) -> None:
-        given = [way for way in _WAYS if getattr(self, way) is not None]
+        given = [way for way in WAYS if getattr(self, way) is not None]
         if len(given) > 1:
-            names = " and ".join(_option(way) for way in given)
+            names = " and ".join(option(way) for way in given)
             raise UsageError(f"{names}: give one of them, not several")
         for way in given:
             value = getattr(self, way)
             if not (math.isfinite(value) and value > 0):
-                raise UsageError(f"{_option(way)} {value}: must be greater than 0")
+                raise UsageError(f"{option(way)} {value}: must be greater than 0")
         if not (math.isfinite(self.start_s) and self.start_s >= 0):
             raise UsageError(f"--start-s {self.start_s}: must be 0 or greater")
         if self.end_s is not None and not self.end_s > self.start_s:
@@ -53,7 +53,7 @@ class Sampling:
 
     def describe(self) -> str:
         """Canonical text of these settings: equal texts choose equal frames. Stored with frames and features."""
-        given = [f"{way}={getattr(self, way):.15g}" for way in _WAYS if getattr(self, way) is not None]
+        given = [f"{way}={getattr(self, way):.15g}" for way in WAYS if getattr(self, way) is not None]
         words = given or [f"rate_hz={DEFAULT_RATE_HZ:g} of video, all of images"]
         if self.start_s:
             words.append(f"start_s={self.start_s:.15g}")
@@ -80,7 +80,7 @@ class Sampling:
             if track is None or len(track[0]) < 2:
                 raise UsageError("--every-m needs a track: give --track, or another way of sampling such as --rate-hz")
             return rows_on_screen(time_s, _crossings_s(*track, self.every_m, self.start_s, end_s), end_s)
-        if self.stride is not None or (take_all and not any(getattr(self, way) is not None for way in _WAYS)):
+        if self.stride is not None or (take_all and not any(getattr(self, way) is not None for way in WAYS)):
             inside = np.flatnonzero((time_s >= self.start_s - EPSILON_S) & (time_s < end_s - EPSILON_S))
             return inside[:: self.stride or 1]
         if self.count is not None:
@@ -125,5 +125,6 @@ def _crossings_s(time_s: Floats, latlon_deg: Floats, every_m: float, start_s: fl
     return times[right - 1] + np.clip(share, 0, 1) * (times[right] - times[right - 1])
 
 
-def _option(way: str) -> str:
+def option(way: str) -> str:
+    """The command-line option of a way."""
     return "--" + way.replace("_", "-")
