@@ -145,7 +145,9 @@ class FrameStore:
         try:
             pixels = read_image(one.picture(row), _AS_STORED)
         except (InputError, FormatError) as error:
-            raise type(error)(f"{error}; put a whole one there and go on with --resume") from error
+            raise type(error)(
+                f"{error}; put a whole one there; finished epochs are kept, and --resume goes on"
+            ) from error
         # A copy, since PyTorch takes no array that may not be written to.
         whole_BCHW = torch.from_numpy(np.array(pixels))[None].permute(0, 3, 1, 2)
         return resize(whole_BCHW, (self._size, self._size), "bilinear")[0].permute(1, 2, 0).numpy()
@@ -155,16 +157,16 @@ def _capacity(frames: int, size: int) -> int:
     """How many pictures are kept once they are decoded."""
     each = size * size * 3
     fit = min(frames, free_bytes(torch.device("cpu")) // 4 // each)
-    said = f"{frames} pictures of {size} x {size}, {_gigabytes(frames * each)}"
+    said = f"{frames} pictures of {size} x {size}, {_size(frames * each)}"
     if fit == frames:
         log.info("%s: they stay in memory once decoded", said)
     else:
-        log.info("%s: up to %s stay in memory once decoded, others are decoded anew", said, _gigabytes(fit * each))
+        log.info("%s: up to %s stay in memory once decoded, others are decoded anew", said, _size(fit * each))
     return fit
 
 
-def _gigabytes(number: int) -> str:
-    return f"{number / 1e9:.3g} GB"
+def _size(number: int) -> str:
+    return f"{number / 1e9:,.1f} GB" if number >= 1e9 else f"{number / 1e6:.1f} MB"
 
 
 def _threads() -> int:
