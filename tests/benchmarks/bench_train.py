@@ -66,7 +66,7 @@ def main() -> None:
             loop.optimizer = adam(list(loop.method.parameters()), recipe)
             loops[name] = loop
         plan = loop._plan(recipe, 0, 0)
-        epoch = _Epoch("contrastive", plan, *stores["device"].plan(plan), torch.Generator(), Meter(cpu))
+        epoch = _Epoch("contrastive", plan, *stores["device"].plan(plan), False, torch.Generator(), Meter(cpu))
         step = {name: lambda loop=loop: loop._step(epoch, 0, 1e-5) for name, loop in loops.items()}
         index, mask = torch.from_numpy(plan.frame_IT[:BATCH]), torch.from_numpy(plan.mask_IT[:BATCH])
         parameters = list(loops["fp32"].method.parameters())

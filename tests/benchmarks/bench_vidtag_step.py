@@ -128,7 +128,7 @@ def stepper(file: MadeUp, phase: str, compute: Compute, compiled: bool) -> tuple
     loop.optimizer = adam(loop._parameters(phase), recipe)
     plan = loop._plan(recipe, 0, 0)
     generator = torch.Generator(compute.device).manual_seed(0)
-    epoch = _Epoch(phase, plan, *store.plan(plan), generator, Meter(compute.device))
+    epoch = _Epoch(phase, plan, *store.plan(plan), False, generator, Meter(compute.device))
     return lambda: loop._step(epoch, 0, 1e-5), loop
 
 

@@ -1,5 +1,6 @@
 """Every method keeps the contract: it trains, saves, loads strictly and answers alike, on random features."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from vgeo.device import Compute
 from vgeo.encoders.base import EncoderSpec
 from vgeo.formats.checkpoints import save_model
 from vgeo.formats.gallery import Gallery
-from vgeo.methods.base import Clips, Method, Places
+from vgeo.methods._classes import softmaxes, verdict
+from vgeo.methods.base import Classifier, Clips, Method, Places, Retriever, Truth
 from vgeo.methods.settings import from_dict, to_dict
 from vgeo.stages.localizer import ClipQuery, Localizer
 from vgeo.stages.models import Model, load_model
@@ -44,7 +46,23 @@ def clips_of(method: Method, frames: int, seed: int = 0) -> Clips:
     mask = torch.ones(6, frames, dtype=torch.bool)
     if frames > 1:
         mask[0, -1] = False
-    return Clips(features=features, mask_BT=mask, latlon_deg=latlon)
+    truth = truth_of(method, latlon) if isinstance(method, Classifier) else None
+    return Clips(features=features, mask_BT=mask, latlon_deg=latlon, truth=truth)
+
+
+def truth_of(method: Method, latlon: torch.Tensor) -> Truth:
+    """Classes and scenes that go with the position of a clip's first frame."""
+    share = (latlon[:, 0, 0] - 40) / 20
+    classes = [(share * count).long().clamp(max=count - 1) for count in method.config.classes]
+    scenes = torch.softmax(torch.outer(share.float() * 5, torch.linspace(-1, 1, 16)), -1)
+    return Truth(class_BL=torch.stack(classes, -1), scene_BP=scenes)
+
+
+def adopt(method: Classifier) -> None:
+    counts = method.config.classes
+    up = tuple(torch.arange(fine) * coarse // fine for fine, coarse in pairwise(counts))
+    text = torch.randn(counts[0], method.config.text_dim, generator=torch.Generator().manual_seed(5))
+    method.adopt(up, text)
 
 
 def gallery_of(method: Method, clips: Clips) -> Gallery:
@@ -63,7 +81,10 @@ def gallery_of(method: Method, clips: Clips) -> Gallery:
 def method(request: pytest.FixtureRequest) -> Method:
     torch.manual_seed(0)
     cls = methods.get(request.param)
-    return cls(cls.debug_config())
+    made = cls(cls.debug_config())
+    if isinstance(made, Classifier):
+        adopt(made)
+    return made
 
 
 def test_settings_survive_json(method: Method) -> None:
@@ -71,6 +92,8 @@ def test_settings_survive_json(method: Method) -> None:
 
 
 def test_embeddings_are_normalised_rows(method: Method) -> None:
+    if not isinstance(method, Retriever):
+        pytest.skip("it has no embeddings")
     clips = clips_of(method, frames=5)
     assert clips.latlon_deg is not None
     flat = {name: f.reshape(-1, f.shape[-1]) for name, f in clips.features.items()}
@@ -130,6 +153,9 @@ def test_a_saved_model_answers_alike(method: Method, tmp_path: Path) -> None:
         features={n: f[1].detach().numpy() for n, f in clips.features.items()},
         time_s=np.arange(7.0),
     )
+    if isinstance(method, Classifier):
+        check_classes(kept, loaded, clips)
+        return
     answers = [Localizer(model, gallery_of(method, clips), COMPUTE)(query) for model in (kept, loaded)]
     assert np.array_equal(answers[0].candidates_deg, answers[1].candidates_deg)
     assert np.array_equal(answers[0].candidate_scores, answers[1].candidate_scores)
@@ -138,3 +164,13 @@ def test_a_saved_model_answers_alike(method: Method, tmp_path: Path) -> None:
     assert (np.diff(found.candidate_scores) <= 0).all()
     assert ((found.confidence >= found.candidate_scores[:, 0] - 1e-6) & (found.confidence <= 1)).all()
     assert len(found.places) == 7
+
+
+def check_classes(kept: Model, loaded: Model, clips: Clips) -> None:
+    """Both give the same logits, and their probabilities sum to one."""
+    answers = [model.classifier.logits(clips) for model in (kept, loaded)]
+    assert len(answers[0]) == len(kept.method.config.classes)
+    for ours, theirs, count in zip(*answers, kept.method.config.classes, strict=True):
+        assert torch.equal(ours, theirs) and ours.shape == (6, count)
+    found = verdict(kept.classifier, softmaxes(answers[0]))
+    assert all(torch.allclose(scores.sum(1), torch.ones(6)) for scores in found.scores)

@@ -8,8 +8,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -25,6 +27,7 @@ from vgeo.errors import SettingError
 from vgeo.formats.features import FeatureFile
 from vgeo.layers.ranks import gather_rows, own_rows, rank, world_size
 from vgeo.methods.base import Method
+from vgeo.methods.cityguessr import CityGuessr
 from vgeo.methods.geoclip import GeoClip
 from vgeo.methods.vidtag import VidTag
 from vgeo.stages.train import TrainResult, train
@@ -33,6 +36,7 @@ from vgeo.training.distributed import agreed, check_same, joined, undisturbed
 from vgeo.training.loop import Loop, Options, _Epoch
 from vgeo.training.meter import Meter
 from vgeo.training.store import FeatureStore
+from vgeo.training.truth import ClipTruth
 
 CPU = Compute(torch.device("cpu"), torch.float32)
 
@@ -51,6 +55,13 @@ def _of(config: object) -> dict[str, object]:
     return {name: getattr(config, name) for name in config.__slots__}  # type: ignore[attr-defined]
 
 
+def cityguessr(**changes: object) -> CityGuessr:
+    made = CityGuessr(replace(CityGuessr.debug_config(), feature_dim=8, rows=3, **changes))  # type: ignore[arg-type]
+    up = (torch.tensor([0, 0, 1, 2, 3]), torch.tensor([0, 0, 1, 2]), torch.tensor([0, 0, 1]))
+    made.adopt(up, torch.randn(5, 24, generator=torch.Generator().manual_seed(7)))
+    return made
+
+
 # name -> method, phase, options. 16 clips of 200 frames: steps of 5 of them in batches of 7, of 29 in batches of 33,
 # which two processes fill up. What draws noise takes batches that two share evenly: there the draws are one process's.
 CASES: dict[str, tuple[Callable[[], Method], str, Options]] = {
@@ -64,10 +75,24 @@ CASES: dict[str, tuple[Callable[[], Method], str, Options]] = {
     "geoclip, soft": (lambda: geoclip(target_radius_km=0.1), "contrastive", Options(batch_size=28, accumulate=2)),
     "vidtag, align": (lambda: vidtag(symmetric=True), "align", Options(batch_size=7)),
     "vidtag, refine": (lambda: vidtag(collapse=0.5, outliers=0.3), "refine", Options(batch_size=8)),
+    "cityguessr": (cityguessr, "classify", Options(batch_size=7)),
+    "cityguessr, pieces": (lambda: cityguessr(scenes="majority"), "classify", Options(batch_size=16, accumulate=3)),
+    "cityguessr, means": (lambda: cityguessr(tla_reduction="mean"), "classify", Options(batch_size=8)),
     "vidtag, means": (
         lambda: vidtag(video_level="mean", negatives_beyond_km=1.0), "refine", Options(batch_size=8, accumulate=2),
     ),
 }  # fmt: skip
+
+
+def truth(clips: int) -> ClipTruth:
+    """Classes and scenes, of which some are not known."""
+    rng = np.random.default_rng(0)
+    city = rng.integers(0, 5, clips)
+    classes = np.stack([city, city * 4 // 5, city * 3 // 5, city * 2 // 5], -1)
+    classes[2, 1], classes[9] = -1, -1
+    scenes = rng.dirichlet(np.ones(16), clips).astype(np.float32)
+    scenes[[1, 9]] = 0
+    return ClipTruth(classes, scenes)
 
 
 def gradients(features: Path, case: str) -> dict[str, Tensor]:
@@ -76,7 +101,7 @@ def gradients(features: Path, case: str) -> dict[str, Tensor]:
     make, phase, options = CASES[case]
     method = make()
     file = FeatureFile.open(features)
-    store = FeatureStore([file], usable_frames([file]), ["gist"], CPU)
+    store = FeatureStore([file], usable_frames([file]), ["gist"], CPU, truth=truth(len(file.video_ids)))
     loop = Loop(method, store, options, CPU)
     loop.method.begin(phase)
     loop.method.train()
@@ -85,7 +110,11 @@ def gradients(features: Path, case: str) -> dict[str, Tensor]:
     loop.optimizer = torch.optim.Adam(loop._parameters(phase), lr=0.0)
     plan = loop._plan(recipe, 0, 0)
     meter = Meter(CPU.device)
-    loop._step(_Epoch(phase, plan, *store.plan(plan), torch.Generator().manual_seed(1), meter), 0, 0.0)
+    loop._step(
+        _Epoch(phase, plan, *store.plan(plan), recipe.windows is not None, torch.Generator().manual_seed(1), meter),
+        0,
+        0.0,
+    )
     found = {n: p.grad for n, p in method.named_parameters() if p.grad is not None}
     return found | {"loss": torch.tensor(meter.read(force=True))}
 

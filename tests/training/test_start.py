@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from vgeo.errors import FormatError, InputError, SettingError, UsageError
 from vgeo.formats.checkpoints import read_model
 from vgeo.methods.vidtag import VidTag
-from vgeo.stages import train as stage
+from vgeo.stages import train_prepare as preparing
 from vgeo.stages.train import TrainResult, train
 from vgeo.stages.train_start import _untrained
 from vgeo.training.cautions import check_compiler
@@ -127,8 +127,8 @@ def test_a_start_is_part_of_what_is_resumed(features: Path, aligned: Path, tmp_p
 def test_keys_that_do_not_move_are_embedded_once(
     features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inner, calls = stage.gallery_keys, []
-    monkeypatch.setattr(stage, "gallery_keys", lambda *args: (calls.append(1), inner(*args))[1])
+    inner, calls = preparing.gallery_keys, []
+    monkeypatch.setattr(preparing, "gallery_keys", lambda *args: (calls.append(1), inner(*args))[1])
     cached = go(features, tmp_path / "m")
     assert len(calls) == 3 + 1, "at each of three validations of phase align, and once in refine"
     monkeypatch.setattr(VidTag, "moves_keys", lambda *_: True)

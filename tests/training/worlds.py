@@ -13,7 +13,7 @@ from torch.nn import functional as F  # noqa: N812
 from vgeo.encoders.base import EncoderSpec
 from vgeo.formats.features import FeatureFile, FeatureWriter
 from vgeo.layers.ranks import gather_rows, own_rows, world_size
-from vgeo.methods.base import Clips, Method, Places, Recipe
+from vgeo.methods.base import Clips, Places, Recipe, Retriever
 
 
 def spec(name: str = "gist", dim: int = 8, weights_hash: str = "none") -> EncoderSpec:
@@ -56,7 +56,7 @@ class TinyConfig:
     batch: int = 4
 
 
-class Tiny(Method):
+class Tiny(Retriever):
     """Regresses scaled positions: its loss is a mean over frames, so pieces of a batch must add up to the whole."""
 
     Config = TinyConfig

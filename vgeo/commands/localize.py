@@ -90,11 +90,19 @@ def localize(
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,
+    per_window: Annotated[
+        bool,
+        typer.Option(
+            "--per-window",
+            help="With cityguessr: a place for each window of 16 frames, not one for the clip.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = False,
     split: Annotated[
         str | None,
         typer.Option(
             "--split",
-            help="Of feature files, only clips of this label split.",
+            help="Of feature files and folders of frames, only clips of this label split.",
             autocompletion=options.one_of("train", "val", "test"),
             rich_help_panel=options.INPUTS,
         ),
@@ -147,6 +155,7 @@ def localize(
             places=places,
             vote=vote,
             refine_km=refine_km,
+            per_window=per_window,
             split=split,
             sampling=sampling,
             source=source,

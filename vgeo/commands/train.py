@@ -30,7 +30,7 @@ Compile = Annotated[
 ]
 Gallery = Annotated[
     Path | None,
-    typer.Option("--gallery", "-g", help="Places to validate on; else gallery.h5, else the training positions.",
+    typer.Option("--gallery", "-g", help="Places to validate on, or cities to learn; else gallery.h5, else the data's.",
                  rich_help_panel=options.INPUTS),
 ]  # fmt: skip
 Val = Annotated[
@@ -50,6 +50,23 @@ Clips = Annotated[
 ]  # fmt: skip
 
 
+Scenes = Annotated[
+    Path | None,
+    typer.Option("--scenes", help="Scenes of the clips, of 'vgeo label-scenes' or a published list; else scenes.csv.",
+                 rich_help_panel=options.INPUTS),
+]  # fmt: skip
+Text = Annotated[
+    Path | None,
+    typer.Option("--text", help="Published list with the names' text; else that of the gallery.",
+                 rich_help_panel=options.INPUTS),
+]  # fmt: skip
+Labels = Annotated[
+    Path | None,
+    typer.Option("--labels", help="Table of the clips' cities; else the clips' own labels, else clips/clips.csv.",
+                 rich_help_panel=options.INPUTS),
+]  # fmt: skip
+
+
 class At(StrEnum):
     """Where clips are in training."""
 
@@ -65,7 +82,7 @@ Where = Annotated[
 ]  # fmt: skip
 Weights = Annotated[
     str | None,
-    typer.Option("--weights", metavar="PATH", help="Folder of the method's released weights, instead of the package's.",
+    typer.Option("--weights", metavar="PATH", help="Folder of weights to start from; else the package's or hub's.",
                  rich_help_panel=options.MODEL),
 ]  # fmt: skip
 Out = Annotated[
@@ -97,7 +114,7 @@ EvalEvery = Annotated[
 
 def train(
     features: Annotated[
-        list[Path] | None, typer.Argument(help="Feature files with positions; else features.h5.")
+        list[Path] | None, typer.Argument(help="Feature files, or folders of frames; else features.h5.")
     ] = None,
     method: Method = None,
     start: Start = None,
@@ -109,6 +126,11 @@ def train(
     val_fraction: ValFraction = None,
     clips: Clips = None,
     at: Where = At.own,
+    labels: Labels = None,
+    scenes: Scenes = None,
+    text: Text = None,
+    layout: options.Layout = None,
+    min_frames: options.MinFrames = None,
     out: Out = None,
     resume: Resume = False,
     overwrite: options.Overwrite = False,
@@ -121,13 +143,16 @@ def train(
     seed: options.Seed = 0,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
+    offline: options.Offline = False,
 ) -> None:
-    """Train a method on feature files whose frames have positions.
+    """Train a method on feature files whose frames have positions, or on labelled clips.
 
-    The folder holds the best model (lowest median error of the held-out frames), the last one in
-    last/, its gallery, metrics.jsonl, and state/ to resume. What a method learns by is set with --set
-    or --config: 'vgeo methods --settings METHOD' lists it. Several GPUs share each batch when started
-    by 'torchrun --standalone --nproc-per-node N -m vgeo train ...'.
+    cityguessr learns cities: over features of a frozen encoder, or from a folder of frames together
+    with its own video transformer. Where the cities lie is looked up by their names. The folder holds
+    the best model (by what is held out), the last one in last/, its gallery, metrics.jsonl, and state/
+    to resume. What a method learns by is set with --set or --config: 'vgeo methods --settings METHOD'
+    lists it. Several GPUs share each batch when started by 'torchrun --standalone --nproc-per-node N
+    -m vgeo train ...'.
     """
     from vgeo import logs, methods
     from vgeo.errors import UsageError
@@ -137,13 +162,12 @@ def train(
     if resume and overwrite:
         raise UsageError("--resume goes on and --overwrite starts anew: give one of them")
     from vgeo.device import choose
-    from vgeo.stages.train import DEFAULT_FEATURES
     from vgeo.stages.train import train as stage
     from vgeo.training.loop import Options
 
     with logs.progress_bar() as progress:
         stage(
-            features or [DEFAULT_FEATURES],
+            features or (),
             method,
             out,
             start=start,
@@ -152,6 +176,12 @@ def train(
             val_fraction=val_fraction,
             clips=clips,
             at=at.value,
+            labels=labels,
+            scenes=scenes,
+            text=text,
+            layout=layout,
+            min_frames=min_frames,
+            offline=offline,
             settings=settings or (),
             config=config,
             weights={method or "geoclip": weights} if weights else None,

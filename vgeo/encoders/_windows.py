@@ -3,6 +3,7 @@
 Shapes: W windows, L frames of a window.
 """
 
+import re
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from vgeo.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from vgeo.encoders.base import Encoder
+    from vgeo.encoders.base import Encoder, EncoderSpec
 
 RULES = ("windows", "first76", "strided", "uniform")
 STRIDE = 5  # of first76 and strided
@@ -29,8 +30,8 @@ class Windows:
 
     windows: one after the other without overlap; the last ends with the clip. first76: one window of every fifth frame
     from the first, as CityGuessr's published loader takes them: 0, 5, ..., 75 of the 100 frames that a clip has there.
-    strided: that window, and where as much as half a window is left, more of them; where a clip is too short for it, the
-    stride is the longest that fits.
+    strided: that window, and where as much as half a window is left, more of them; where a clip is too short for it,
+    the stride is the longest that fits.
     uniform: one window over the whole clip, the middles of equal parts. A clip with too few frames repeats some.
     first, middle, last, random: one window of one frame; the random one is always the same of a clip.
     """
@@ -96,6 +97,11 @@ def middle(window_L: NDArray[np.int64]) -> int:
 def read_windows(length: int, rule: str) -> Windows:
     """Return the windows of a setting. Raises UsageError."""
     return Windows(length=length, rule=read_choice("frames", rule, RULES))
+
+
+def rows_are_windows(spec: "EncoderSpec") -> bool:
+    """Whether a row of these features is a window, by what `describe` says; else it is a frame."""
+    return re.search(r"\b\d+ frames a row\b", spec.preprocessing) is not None
 
 
 def common_windows(encoders: "Mapping[str, Encoder]") -> Windows | None:

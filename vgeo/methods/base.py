@@ -1,9 +1,9 @@
 """The contract of a method. Read this, then copy the smallest file beside it to add your own.
 
 A method answers in one of two ways. A Retriever turns frames into queries and candidate places into keys; a Classifier
-turns a window of frames into a probability for each of its places, at several levels. The stages do the rest: they read
-features or frames, find the best keys, decode, train and store. A method never reads a file, prints, chooses a device or
-parses an option.
+turns a window of frames into a probability for each of its places, at several levels. The stages do the rest: they
+read features or frames, find the best keys, decode, train and store. A method never reads a file, prints, chooses a
+device or parses an option.
 
 Shapes: B clips, T frames, D feature width, S pixels of a square frame's side, G gallery entries, E embedding width, L
 levels of places (finest first), C classes of a level, P groups of scenes.
@@ -18,6 +18,8 @@ from torch import Tensor, nn
 
 from vgeo.encoders._windows import Windows
 
+OWN = "own"  # in place of an encoder: what the method's own backbone gave for windows
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Truth:
@@ -31,7 +33,8 @@ class Truth:
 class Clips:
     """A batch of clips; those shorter than T are padded, and `mask_BT` is False there.
 
-    They come as features of frozen encoders, or as frames for a method that has an encoder of its own.
+    They come as features of frozen encoders, or as frames for a method that has a backbone of its own; or as what that
+    gave for them, OWN.
     """
 
     mask_BT: Tensor  # bool, True where there is a frame
@@ -215,6 +218,9 @@ class Classifier(Method):
         up: for each class of a level, the id of the one it lies in on the next, L-1 steps. text_CD: a vector for each
         class of the finest level, wanted in training only.
         """
+
+    def see(self, features_ND: Tensor) -> None:
+        """Look at the rows of features that are trained on, once, before training: at most some thousands of them."""
 
     @abstractmethod
     def logits(self, clips: Clips) -> tuple[Tensor, ...]:

@@ -15,8 +15,10 @@ from vgeo.errors import InputError, MissingModelError, UsageError
 from vgeo.formats.checkpoints import CONFIG
 from vgeo.formats.gallery import Gallery, read_gallery
 from vgeo.logs import SILENT, Progress
+from vgeo.methods.base import OWN, Classifier
 from vgeo.records import Localization, parse_utc
 from vgeo.stages.batch import Batch, Item
+from vgeo.stages.classifier import ClassLocalizer
 from vgeo.stages.encode import Viewing, encode_clip, load_encoders
 from vgeo.stages.localize_inputs import PathLike, Task, check_features, find_tasks, matching
 from vgeo.stages.localizer import ClipQuery, Localizer
@@ -40,6 +42,7 @@ def localize(
     places: bool = True,
     vote: str | None = None,
     refine_km: float | None = None,
+    per_window: bool = False,
     split: str | None = None,
     sampling: Sampling = Sampling(),
     source: TrackSource = TrackSource(),
@@ -61,17 +64,19 @@ def localize(
     else clips/. model: a model folder, a method's name, or what `load_model` returned; None: the newest in models/,
     else GeoCLIP's released weights. gallery: a file or a Gallery; None: the model's own, else gallery.h5.
     top_k: candidates a frame. places: name the nearest city. vote: how frames decide on the clip's city, where the
-    gallery names cities: majority (None) or centroid. refine_km: divide the best places of the gallery until they are
-    so near to each other, with a model that was trained for it (`level_radii_km`). split: of feature files only clips
-    of this label split. sampling, source, decoder: which frames of a clip, and what gives them absolute time. settings:
-    of the method, `key=value`. weights: local files instead of the hub's or the package's, by encoder or method ("" is
-    the only encoder). batch: takes the outcomes; a clip that fails is then left out, without it the error is raised.
+    gallery names cities: majority (None) or centroid; of a model that knows classes, how windows do: mean (None) or
+    majority. refine_km: divide the best places of the gallery until they are so near to each other, with a model that
+    was trained for it (`level_radii_km`). per_window: of a model that knows classes, a place for each window instead of
+    one for the clip. split: of feature files and folders of frames only clips of this label split. sampling, source,
+    decoder: which frames of a clip, and what gives them absolute time. settings: of the method, `key=value`. weights:
+    local files instead of the hub's or the package's, by encoder or method ("" is the only encoder). batch: takes the
+    outcomes; a clip that fails is then left out, without it the error is raised.
     Raises, before the first clip: InputError, FormatError, SettingError, MissingModelError, UsageError.
     """
     prepared = prepare(
-        inputs, model, gallery, top_k=top_k, places=places, vote=vote, refine_km=refine_km, split=split,
-        sampling=sampling, source=source, decoder=decoder, settings=settings, weights=weights, device=device,
-        precision=precision, offline=offline, progress=progress,
+        inputs, model, gallery, top_k=top_k, places=places, vote=vote, refine_km=refine_km, per_window=per_window,
+        split=split, sampling=sampling, source=source, decoder=decoder, settings=settings, weights=weights,
+        device=device, precision=precision, offline=offline, progress=progress,
     )  # fmt: skip
     return prepared.run(batch, progress)
 
@@ -81,7 +86,7 @@ class Prepared:
     """Everything that is loaded once: tasks, model, gallery keys and, where clips need them, encoders."""
 
     tasks: list[Task]
-    localizer: Localizer
+    localizer: Localizer | ClassLocalizer
     encoders: dict[str, Encoder]
     viewing: Viewing
 
@@ -118,6 +123,7 @@ class Prepared:
             "places": self.localizer.places,
             "vote": self.localizer.rule or "",
             "refine_km": self.localizer.refine_km or 0.0,
+            "per_window": isinstance(self.localizer, ClassLocalizer) and self.localizer.per_window,
             "sampling": self.viewing.sampling.describe(),
             "decoder": self.viewing.decoder,
         }
@@ -160,6 +166,7 @@ def prepare(
     places: bool = True,
     vote: str | None = None,
     refine_km: float | None = None,
+    per_window: bool = False,
     split: str | None = None,
     sampling: Sampling = Sampling(),
     source: TrackSource = TrackSource(),
@@ -181,13 +188,21 @@ def prepare(
     compute = choose(device, precision)
     chosen = dict(weights or {})
     loaded = model if isinstance(model, Model) else load_model(default_model(model), settings=settings, weights=chosen)
+    if isinstance(loaded.method, Classifier):
+        if gallery is not None:
+            raise UsageError(f"--gallery: {loaded.name} answers with the cities it was trained on; leave it out")
+        if refine_km is not None:
+            raise UsageError(f"--refine-km: {loaded.name} knows cities, which are not divided; leave it out")
+        announce(compute)
+        placer = ClassLocalizer(loaded, compute, top_k=top_k, places=places, by_vote=vote, per_window=per_window)
+        return Prepared(tasks, placer, _eyes(placer, tasks, compute, chosen, offline), viewing)
+    if per_window:
+        raise UsageError(f"--per-window: {loaded.name} answers for each frame; leave it out")
     if refine_km is not None:
         check_refinable(loaded, refine_km)
     candidates = gallery if isinstance(gallery, Gallery) else _read_gallery(gallery, loaded)
     needed = loaded.encoders if loaded.method.encoders else candidates.encoders
-    for file in {id(task.file): task.file for task in tasks if task.file is not None}.values():
-        for spec in needed.values():
-            check_features(spec, file.encoders[matching(file, spec)], str(file.path))
+    _check_files(tasks, needed)
     announce(compute)
     encoders = {}
     if any(task.clip is not None for task in tasks):
@@ -196,6 +211,31 @@ def prepare(
         loaded, candidates, compute, top_k=top_k, places=places, by_vote=vote, refine_km=refine_km, progress=progress
     )
     return Prepared(tasks, localizer, encoders, viewing)
+
+
+def _check_files(tasks: Sequence[Task], needed: Mapping[str, EncoderSpec]) -> None:
+    """Raise SettingError for a feature file that the model cannot read."""
+    for file in {id(task.file): task.file for task in tasks if task.file is not None}.values():
+        for spec in needed.values():
+            check_features(spec, file.encoders[matching(file, spec)], str(file.path))
+
+
+def _eyes(
+    placer: ClassLocalizer, tasks: Sequence[Task], compute: Compute, weights: Mapping[str, str], offline: bool
+) -> dict[str, Encoder]:
+    """What sees clips for a model that knows classes: its own backbone, or the encoder of its features."""
+    own = placer.own_encoder()
+    if own is not None:
+        if of_features := [task.name for task in tasks if task.file is not None]:
+            raise UsageError(
+                f"{of_features[0]}: {placer.model.name} was trained with its own backbone and sees frames; name clips "
+                "or a folder of frames"
+            )
+        return {OWN: own}
+    _check_files(tasks, placer.needed)
+    if any(task.clip is not None for task in tasks):
+        return _load_encoders(placer.needed, placer.model, compute, weights, offline)
+    return {}
 
 
 def default_model(model: PathLike | None) -> PathLike | None:

@@ -11,6 +11,7 @@ from vgeo.errors import InputError, SettingError
 from vgeo.formats.features import FeatureFile
 from vgeo.training.data import SPLIT_LABEL
 from vgeo.video.clips import Clip, find_clips
+from vgeo.video.sources import frames_of
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ class Task:
 def find_tasks(inputs: PathLike | Sequence[PathLike], split: str | None = None) -> list[Task]:
     """Find the clips in files, folders, lists and feature files; none given: features.h5 or clips/, whichever is here.
 
-    split: of feature files only the clips with this value of the label "split".
+    split: of feature files and folders of frames only the clips with this value of the label "split".
     Raises InputError when there is nothing, or two clips of one id; FormatError for a damaged feature file.
     """
     given = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
@@ -48,7 +49,7 @@ def find_tasks(inputs: PathLike | Sequence[PathLike], split: str | None = None) 
                 Task(f"{path}:{file.video_ids[v]}", file.video_ids[v], file=file, video=v) for v in _of(file, split)
             ]
     others = [path for path in given if Path(path).suffix.lower() not in FEATURE_SUFFIXES]
-    for clip in find_clips(others) if others else ():
+    for clip in _clips(others, split) if others else ():
         tasks.append(Task(clip.name, clip.video_id, clip=clip))
     if not tasks:
         raise InputError(f"{given[0]}: holds no videos")
@@ -72,6 +73,24 @@ def _of(file: FeatureFile, split: str | None) -> Sequence[int]:
         known = ", ".join(sorted({label for label in labels if label})) or "no labels of that kind"
         raise InputError(f"{file.path}: no clip of split {split}; it has {known}")
     return chosen
+
+
+def _clips(paths: Sequence[PathLike], split: str | None) -> list[Clip]:
+    """The clips of a split among folders of frames; videos carry no label, and all are taken."""
+    clips = find_clips(paths)
+    if split is None:
+        return clips
+    labels = {clip.video_id: _label(clip) for clip in clips if clip.kind == "frames"}
+    chosen = [clip for clip in clips if labels.get(clip.video_id, split) == split]
+    if not chosen:
+        known = ", ".join(sorted({label for label in labels.values() if label})) or "no labels of that kind"
+        raise InputError(f"{paths[0]}: no clip of split {split}; it has {known}")
+    return chosen
+
+
+def _label(clip: Clip) -> str:
+    records = frames_of(clip.path).get(clip.video_id, [])
+    return records[0].labels.get(SPLIT_LABEL, "") if records else ""
 
 
 def matching(file: FeatureFile, needed: EncoderSpec) -> str:

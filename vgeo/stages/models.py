@@ -85,9 +85,9 @@ def _released(name: str, settings: Sequence[str], weights: Mapping[str, str]) ->
     config: Any = resolve(cls.Config, None, settings)
     gallery = None
     encoders = {}
+    release = _release(name, weights) if cls.phases else None
     method = cls(config)
-    if cls.phases:
-        release = _release(name, weights)
+    if release is not None:
         if _take_over(method, release):
             raise SettingError(f"{name}: with these settings parts of it are untrained; train it with 'vgeo train'")
         gallery = release.gallery

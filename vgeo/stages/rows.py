@@ -29,7 +29,10 @@ class Rows(Protocol):
 
 
 def rows_of(encoders: Mapping[str, Encoder], promised: int, clip: str = "") -> Rows:
-    """Rows of a clip, by name, of `promised` frames; fewer may come. Raises UsageError where the encoders' rows differ."""
+    """Rows of a clip, by name, of `promised` frames; fewer may come.
+
+    Raises UsageError where the encoders' rows differ.
+    """
     windows = common_windows(encoders)
     return FrameRows(encoders) if windows is None else WindowRows(encoders, windows, promised, clip)
 

@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vgeo.errors import FormatError, InputError
 from vgeo.formats.features import FeatureFile
@@ -21,7 +20,7 @@ from vgeo.geo.names import country_key, fold
 log = logging.getLogger(__name__)
 
 At = Literal["own", "city", "either"]  # own positions; the city's; own ones, and the city's for clips without any
-_LEVELS = ("city", "state", "country")
+LEVELS = ("city", "state", "country")  # that tell a city from others
 _Names = tuple[str, ...]
 
 
@@ -35,14 +34,12 @@ def at_centres(files: Sequence[FeatureFile], gallery: Gallery, how: At) -> list[
     """
     if "city" not in gallery.labels:
         raise InputError("the gallery names no cities to train towards; make one with 'vgeo build-gallery cities'")
-    rows = defaultdict(list)
-    for row, city in enumerate(gallery.labels["city"]):
-        rows[city_key(city)].append(row)
+    cities = CityRows(gallery)
     moved, lost = [], Counter[str]()
     for file in files:
         if "city" not in file.labels and how == "city":
             raise FormatError(f"{file.path}: its clips carry no label 'city', which says where they are with --at city")
-        moved.append(_moved(file, gallery, rows, how, lost))
+        moved.append(_moved(file, cities, how, lost))
     if how == "city" and files and not any(np.isfinite(file.latlon_deg).any() for file in moved):
         raise FormatError(f"no clip lies in a city of the gallery, but in {_most(lost)}; build one of these cities")
     if lost:
@@ -50,36 +47,49 @@ def at_centres(files: Sequence[FeatureFile], gallery: Gallery, how: At) -> list[
     return moved
 
 
-def _moved(file: FeatureFile, gallery: Gallery, rows: dict[str, list[int]], how: At, lost: Counter[str]) -> FeatureFile:
-    columns = [file.labels.get(level, [""] * len(file.video_ids)) for level in _LEVELS]
+def _moved(file: FeatureFile, cities: "CityRows", how: At, lost: Counter[str]) -> FeatureFile:
+    columns = [file.labels.get(level, [""] * len(file.video_ids)) for level in LEVELS]
     latlon_deg = np.array(file.latlon_deg, np.float64)
-    known: dict[_Names, NDArray[np.float64] | None] = {}
     for video, names in enumerate(zip(*columns, strict=True)):
         part = file.rows(video)
         if how == "either" and np.isfinite(latlon_deg[part]).all(axis=1).any():
             continue
-        if names not in known:
-            known[names] = _centre(names, gallery, rows.get(city_key(names[0]), ()) if names[0] else ())
-        centre = known[names]
-        latlon_deg[part] = np.nan if centre is None else centre
-        if centre is None:
+        row = cities.row(names)
+        latlon_deg[part] = np.nan if row is None else cities.gallery.latlon_deg[row]
+        if row is None:
             lost[", ".join(name for name in names if name) or "no label"] += 1
     return replace(file, latlon_deg=latlon_deg)
 
 
-def _centre(names: _Names, gallery: Gallery, rows: Sequence[int]) -> NDArray[np.float64] | None:
-    """Position of the one place that the labels mean; None when there is none, or more than one."""
-    _, state, country = names
-    rows = [row for row in rows if _agree(country_key, country, gallery, "country", row)]
-    rows = [row for row in rows if _agree(fold, state, gallery, "state", row)] if len(rows) > 1 else rows
-    places = np.unique(gallery.latlon_deg[rows], axis=0)
-    return places[0] if len(places) == 1 else None
+class CityRows:
+    """The rows of a gallery by the names of cities."""
 
+    def __init__(self, gallery: Gallery) -> None:
+        self.gallery = gallery
+        self._of_key = defaultdict[str, list[int]](list)
+        for row, city in enumerate(gallery.labels["city"]):
+            self._of_key[city_key(city)].append(row)
+        self._found: dict[_Names, int | None] = {}
 
-def _agree(key: Callable[[str], str], name: str, gallery: Gallery, level: str, row: int) -> bool:
-    """Whether a clip's name and a row's are one name, or one of them is not known."""
-    other = str(gallery.labels[level][row]) if level in gallery.labels else ""
-    return not name or not other or key(name) == key(other)
+    def row(self, names: _Names) -> int | None:
+        """The row of the one place that city, state and country mean; None when there is none, or more than one."""
+        if names not in self._found:
+            self._found[names] = self._search(names)
+        return self._found[names]
+
+    def _search(self, names: _Names) -> int | None:
+        city, state, country = names
+        rows = self._of_key.get(city_key(city), []) if city else []
+        rows = [row for row in rows if self._agree(country_key, country, "country", row)]
+        rows = [row for row in rows if self._agree(fold, state, "state", row)] if len(rows) > 1 else rows
+        places = np.unique(self.gallery.latlon_deg[rows], axis=0)
+        return rows[0] if len(places) == 1 else None
+
+    def _agree(self, key: Callable[[str], str], name: str, level: str, row: int) -> bool:
+        """Whether a clip's name and a row's are one name, or one of them is not known."""
+        column = self.gallery.labels.get(level)
+        other = "" if column is None else str(column[row])
+        return not name or not other or key(name) == key(other)
 
 
 def _most(lost: Counter[str]) -> str:

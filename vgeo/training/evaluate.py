@@ -15,7 +15,7 @@ from torch import Tensor
 from vgeo.formats.gallery import Gallery
 from vgeo.geo.sphere import distance_km
 from vgeo.methods._gallery import embed_rows, final_queries
-from vgeo.methods.base import Retriever
+from vgeo.methods.base import Method, Retriever
 from vgeo.metrics import WITHIN_KM
 from vgeo.search.exact import top_k
 from vgeo.training.data import Frames
@@ -36,7 +36,7 @@ class Validation:
 
 def gallery_keys(method: Retriever, gallery: Gallery, device: torch.device) -> Tensor:
     """Embed the gallery: [G, E] float32 on the device."""
-    with _measuring(method):
+    with measuring(method):
         return torch.cat(list(embed_rows(method, gallery, device, _KEY_ROWS)))
 
 
@@ -45,7 +45,7 @@ def validate(method: Retriever, store: FeatureStore, gallery: Gallery, keys_GE: 
 
     In float32 whatever the training runs in, as `localize` does: its answers are the ones that are measured.
     """
-    with _measuring(method):
+    with measuring(method):
         best_N = np.empty(len(store.frames), np.int64)
         for frames_BT, mask_BT in whole_clips(store.frames):
             clips = store.batch(frames_BT, mask_BT)
@@ -57,7 +57,7 @@ def validate(method: Retriever, store: FeatureStore, gallery: Gallery, keys_GE: 
 
 
 @contextmanager
-def _measuring(method: Retriever) -> Iterator[None]:
+def measuring(method: Method) -> Iterator[None]:
     """Put the method to use, without gradients, and back to training if it was."""
     was_training = method.training
     method.eval()

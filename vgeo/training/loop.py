@@ -26,6 +26,7 @@ from vgeo.logs import SILENT, Progress
 from vgeo.methods.base import Clips, Method, Recipe
 from vgeo.training.curve import Curve
 from vgeo.training.distributed import sum_gradients
+from vgeo.training.frame_store import FrameStore
 from vgeo.training.meter import Meter
 from vgeo.training.optim import adam, learning_rate, set_rate
 from vgeo.training.sampling import Plan, one_ahead, own_part, plan_epoch, steps_per_epoch, stream
@@ -78,7 +79,7 @@ class Loop:
     """Trains a method. `run` yields after every epoch, when weights and optimiser may be saved or measured."""
 
     method: Method
-    store: FeatureStore
+    store: FeatureStore | FrameStore
     options: Options
     compute: Compute
     progress: Progress = SILENT
@@ -125,13 +126,18 @@ class Loop:
                 continue
             if self.position.epoch == 0:
                 self.method.begin(phase)
-            self.optimizer = adam(self._parameters(phase), recipe)
+            self.optimizer = self._adam(phase, recipe)
             if restore is not None:
                 restore(self.optimizer)
                 restore = None
             planned = partial(self._plan, recipe, number)
             for plan in one_ahead(planned, range(self.position.epoch, recipe.epochs)):
                 yield self._epoch(phase, recipe, plan)
+
+    def _adam(self, phase: str, recipe: Recipe) -> torch.optim.Adam:
+        parameters = self._parameters(phase)
+        name_of = {id(parameter): name for name, parameter in self.method.named_parameters()}
+        return adam(parameters, recipe, [self.method.rate_factor(name_of[id(p)]) for p in parameters])
 
     def _parameters(self, phase: str) -> list[nn.Parameter]:
         """The phase's parameters; all others need no gradient while it lasts."""
@@ -146,13 +152,13 @@ class Loop:
     def _plan(self, recipe: Recipe, phase: int, epoch: int) -> Plan:
         rng = stream(self.options.seed, phase, epoch)
         clip_first = self.store.frames.clip_first
-        return plan_epoch(clip_first, recipe.clip_frames, recipe.batch_clips, rng, recipe.contiguous)
+        return plan_epoch(clip_first, recipe.clip_frames, recipe.batch_clips, rng, recipe.contiguous, recipe.windows)
 
     def _epoch(self, phase: str, recipe: Recipe, plan: Plan) -> EpochResult:
         began = time.monotonic()
         at = self.position
         items = self.store.plan(plan, self._own_pieces(plan))
-        epoch = _Epoch(phase, plan, *items, self._seed(at), Meter(self.compute.device))
+        epoch = _Epoch(phase, plan, *items, recipe.windows is not None, self._seed(at), Meter(self.compute.device))
         self.method.train()
         rate = 0.0
         for step in range(plan.steps):
@@ -201,31 +207,36 @@ class Loop:
     def _step(self, epoch: "_Epoch", step: int, rate: float) -> None:
         """One optimiser step. Pieces weigh by their frames, so a mean over frames comes out as of the whole batch.
 
-        A contrastive loss sees only its piece's candidates: there, more pieces mean fewer negatives.
+        Windows weigh alike. A contrastive loss sees only its piece's candidates: there, more pieces mean fewer
+        negatives.
         """
         assert self.optimizer is not None
         set_rate(self.optimizer, rate)
         self.optimizer.zero_grad(set_to_none=True)
         pieces = list(epoch.plan.pieces(step, self.options.accumulate))
-        frames = [int(epoch.plan.mask_IT[piece].sum()) for piece in pieces]  # of all processes
+        weights_IT = epoch.plan.mask_IT[:, :1] if epoch.in_windows else epoch.plan.mask_IT
+        frames = [int(weights_IT[piece].sum()) for piece in pieces]  # of all processes
         sums: dict[str, Tensor] = {}
         for piece, count in zip(pieces, frames, strict=True):
             share = count / sum(frames)
             with self.compute.autocast():
-                losses = (self._loss or self.method.loss)(self._clips(epoch, piece), epoch.phase, epoch.generator)
+                losses = (self._loss or self.method.loss)(
+                    self._clips(epoch, piece, share), epoch.phase, epoch.generator
+                )
             (losses["total"] * share).backward()
             for name, loss in losses.items():
                 sums[name] = sums.get(name, 0) + loss.detach().double() * share
-        epoch.meter.step(sum_gradients(self.optimizer.param_groups[0]["params"], sums))
+        epoch.meter.step(sum_gradients(_parameters_of(self.optimizer), sums))
         self.optimizer.step()
 
-    def _clips(self, epoch: "_Epoch", piece: slice) -> Clips:
+    def _clips(self, epoch: "_Epoch", piece: slice, share: float) -> Clips:
         """This process's part of a piece; a short part is filled up, so that tensors have one shape in all."""
         own, missing = own_part(piece, rank(), world_size())
         frame_BT, mask_BT = epoch.frame_IT[own], epoch.mask_IT[own]
         if missing:
             frame_BT, mask_BT = (F.pad(values_BT, (0, 0, 0, missing)) for values_BT in (frame_BT, mask_BT))
-        return self.store.batch(frame_BT, mask_BT)
+        clips = self.store.batch(frame_BT, mask_BT)
+        return clips if share == 1 else replace(clips, share=share)
 
     def _finite(self) -> bool:
         """Whether all weights are: a last step can spoil them after a loss that was fine."""
@@ -259,8 +270,13 @@ class _Epoch:
     plan: Plan
     frame_IT: Tensor  # the plan's, where the store takes them
     mask_IT: Tensor
+    in_windows: bool  # an item is a window, however many of its frames are repeated
     generator: torch.Generator
     meter: Meter
+
+
+def _parameters_of(optimizer: torch.optim.Adam) -> list[nn.Parameter]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 def _number(key: list[int], which: int) -> int:

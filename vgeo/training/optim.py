@@ -21,13 +21,22 @@ def learning_rate(recipe: Recipe, epoch: int, step: int) -> float:
     return recipe.learning_rate * recipe.decay_per_epoch**epoch * warm
 
 
-def adam(parameters: Sequence[nn.Parameter], recipe: Recipe) -> torch.optim.Adam:
-    """Adam with coupled weight decay, as the papers have it; one fused kernel where the device has it (CPU, CUDA)."""
+def adam(
+    parameters: Sequence[nn.Parameter], recipe: Recipe, factors: Sequence[float] | None = None
+) -> torch.optim.Adam:
+    """Adam with coupled weight decay, as the papers have it; one fused kernel where the device has it (CPU, CUDA).
+
+    factors: what the learning rate of each parameter is multiplied by; None: 1.
+    """
+    of_factor: dict[float, list[nn.Parameter]] = {}
+    for parameter, factor in zip(parameters, factors or [1.0] * len(parameters), strict=True):
+        of_factor.setdefault(factor, []).append(parameter)
+    groups = [{"params": some, "factor": factor} for factor, some in of_factor.items()]
     fused = all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in parameters)
-    return torch.optim.Adam(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=fused or None)
+    return torch.optim.Adam(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=fused or None)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the rate of every parameter group."""
+    """Set the rate of every parameter group, times its factor."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("factor", 1.0)

@@ -1,8 +1,7 @@
 """A run: the loop's epochs measured, logged and kept.
 
-The best model is the one of the lowest median error of the held-out frames, in the phase that was trained last, and of
-equal ones that with more frames within the smallest radius (among cities the median is 0 km once half are right); where
-nothing is held out, it is the last one.
+The best model is the one that ranks first by what was held out (see measures.py), in the phase that was trained last;
+where nothing is held out, it is the last one.
 """
 
 import logging
@@ -18,13 +17,16 @@ from vgeo.layers.ranks import rank
 from vgeo.methods.settings import differences
 from vgeo.training.distributed import undisturbed
 from vgeo.training.evaluate import Validation
+from vgeo.training.evaluate_classes import ClassValidation
 from vgeo.training.folder import RunFolder
 from vgeo.training.loop import EpochResult, Loop, Position
+from vgeo.training.measures import rank as rank_of
+from vgeo.training.measures import words
 from vgeo.training.state import State, Weights, copy_weights, restore_optimizer, snapshot
 
 log = logging.getLogger(__name__)
 
-Validate = Callable[[str], Validation]  # by the phase that is being trained
+Validate = Callable[[str], Validation | ClassValidation]  # by the phase that is being trained
 
 _WRITE_EVERY_S = 10.0  # epochs that follow each other faster are written together: a kill loses at most so much
 _REST = 10  # and times as long as writing takes passes without
@@ -141,26 +143,13 @@ class Run:
         """One line for people: epoch, loss, error, rate, time left."""
         parts = [f"{result.phase} {result.epoch}/{self.loop.epochs()}", f"loss {result.losses['total']:.4g}"]
         if validation:
-            best = " (best)" if improved else ""
-            parts.append(f"median error {format_km(validation['median_error_km'])}{best}")
-            parts.append(_within(validation["within"]))
+            parts += words(validation, " (best)" if improved else "")
         left = self.loop.total_steps()
         elapsed = time.monotonic() - self._began
         parts.append(f"rate {result.learning_rate:.2g}")
         if left:
             parts.append(f"{format_seconds(elapsed / max(1, steps - left) * left)} left")
         return "  ".join(parts)
-
-
-def format_km(km: float) -> str:
-    """A distance for people: metres below one kilometre.
-
-    >>> format_km(0.0287), format_km(1.5), format_km(9551.2)
-    ('28.7 m', '1.5 km', '9,551 km')
-    """
-    if km < 1:
-        return f"{1000 * km:.3g} m"
-    return f"{km:.3g} km" if km < 1000 else f"{km:,.0f} km"
 
 
 def format_seconds(seconds: float) -> str:
@@ -176,22 +165,7 @@ def format_seconds(seconds: float) -> str:
 def _improves(best: Best, phase: int, validation: dict[str, Any] | None) -> bool:
     if best.phase != phase or best.validation is None:
         return True
-    return validation is not None and _rank(validation) < _rank(best.validation)
-
-
-def _rank(validation: dict[str, Any]) -> tuple[float, list[float]]:
-    """What is to be small."""
-    return validation["median_error_km"], [-share for share in validation["within"].values()]
-
-
-def _within(shares: dict[str, float]) -> str:
-    """Shares of frames within so many km, up to the first that holds practically all."""
-    shown = []
-    for radius, share in shares.items():
-        shown.append(f"{share:.0%} in {radius} km")
-        if share > 0.995:
-            break
-    return " ".join(shown)
+    return validation is not None and rank_of(validation) < rank_of(best.validation)
 
 
 def _metrics(result: EpochResult, validation: dict[str, Any] | None) -> dict[str, Any]:

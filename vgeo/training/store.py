@@ -16,6 +16,7 @@ from vgeo.methods.base import Clips
 from vgeo.training.data import Frames
 from vgeo.training.memory import free_bytes, send
 from vgeo.training.sampling import Plan
+from vgeo.training.truth import ClipTruth
 
 _CHUNK_ROWS = 65536
 
@@ -23,7 +24,8 @@ _CHUNK_ROWS = 65536
 class FeatureStore:
     """Batches of a set of frames, by frame index. Features are kept as float16 and handed out as float32.
 
-    resident: None decides by the free memory of the device: at most half of it is taken.
+    resident: None decides by the free memory of the device: at most half of it is taken. truth: of the clips, handed
+    out with them.
     """
 
     def __init__(
@@ -33,15 +35,20 @@ class FeatureStore:
         encoders: Sequence[str],
         compute: Compute,
         resident: bool | None = None,
+        truth: ClipTruth | None = None,
     ):
         self.frames = frames
         self.device = compute.device
+        self._truth = truth
+        self._clip_first = torch.from_numpy(frames.clip_first)
         self._maps = {name: [file.features(name) for file in files] for name in encoders}
         self._file_first = np.concatenate([[0], np.cumsum([len(file.latlon_deg) for file in files])])
         self._latlon_deg = torch.from_numpy(frames.latlon_deg).to(self.device)
         size = sum(2 * len(frames) * maps[0].shape[1] for maps in self._maps.values())
         self.resident = size <= free_bytes(self.device) // 2 if resident is None else resident
         self._tables = {name: self._load(name) for name in encoders} if self.resident else {}
+        if self.resident:
+            self._clip_first = self._clip_first.to(self.device)
 
     def plan(self, plan: Plan, pieces: Sequence[slice] = ()) -> tuple[Tensor, Tensor]:
         """An epoch's frames and mask where `batch` takes parts of them fastest: on the device when features are.
@@ -66,7 +73,11 @@ class FeatureStore:
             features={name: rows.view(*frame_BT.shape, -1).float() for name, rows in features.items()},
             mask_BT=self._send(mask_BT),
             latlon_deg=self._latlon_deg.index_select(0, index).view(*frame_BT.shape, 2),
+            truth=None if self._truth is None else self._truth.of_clips(self._clips_of(frame_BT), self.device),
         )
+
+    def _clips_of(self, frame_BT: Tensor) -> Tensor:
+        return torch.searchsorted(self._clip_first, frame_BT[:, 0].contiguous(), right=True) - 1
 
     def _send(self, tensor: Tensor) -> Tensor:
         return send(tensor, self.device)

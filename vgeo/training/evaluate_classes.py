@@ -1,0 +1,92 @@
+"""Validation of a Classifier while training: which share of the held-out clips it places rightly at each level.
+
+Shapes: W windows, N clips, L levels, C classes of a level, B windows and T frames of a batch.
+"""
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vgeo.device import Compute
+from vgeo.methods._classes import mean_of, softmaxes, verdict
+from vgeo.methods.base import Classifier
+from vgeo.training.data import Frames
+from vgeo.training.evaluate import measuring
+from vgeo.training.frame_store import FrameStore
+from vgeo.training.sampling import unrepeated
+from vgeo.training.store import FeatureStore
+
+TOP = 5  # CityGuessr reports top-1 and top-5 (section 5.1)
+_WINDOWS = 64  # at a time
+
+
+@dataclass(frozen=True, slots=True)
+class ClassValidation:
+    """How many of the held-out clips are placed rightly."""
+
+    accuracy: dict[str, float]  # level -> share of clips whose answer is right
+    top5: dict[str, float]  # level -> share whose class is among the five best
+    loss: float  # mean negative logarithm of the true class's probability at the finest level
+    clips: int
+
+
+def validate_classes(
+    method: Classifier,
+    store: FeatureStore | FrameStore,
+    class_NL: NDArray[np.int64],
+    levels: tuple[str, ...],
+    compute: Compute,
+) -> ClassValidation:
+    """Place all held-out clips by all their windows, as `localize` does, and compare.
+
+    class_NL: their true classes, -1 where not known. The backbone runs in the precision that training does.
+    """
+    clips = len(store.frames.video_ids)
+    probabilities: list[tuple[Tensor, ...]] = []
+    owners = []
+    with measuring(method):
+        for frame_BT, clip_B in all_windows(method, store.frames):
+            batch = store.batch(frame_BT, torch.from_numpy(unrepeated(frame_BT.numpy())))
+            with compute.autocast() if batch.frames_BTSSC is not None else nullcontext():
+                probabilities.append(softmaxes(method.logits(batch)))
+            owners.append(clip_B)
+        joined = tuple(torch.cat(parts) for parts in zip(*probabilities, strict=True))
+        found = verdict(method, mean_of(joined, torch.cat(owners).to(joined[0].device), clips))
+    truth_NL = torch.from_numpy(class_NL).to(found.answer_NL.device)
+    accuracy, top5, loss = {}, {}, 0.0
+    for number, level in enumerate(levels):
+        known_N = truth_NL[:, number] >= 0
+        if not known_N.any():
+            continue
+        true_N = truth_NL[known_N, number]
+        best_NK = found.scores[number][known_N].topk(min(TOP, found.scores[number].shape[1])).indices
+        if number == 0:
+            likely_N = found.scores[0][known_N].gather(1, true_N[:, None])[:, 0]
+            loss = float(-likely_N.clamp(min=torch.finfo(torch.float32).tiny).log().mean())
+        accuracy[level] = _share(found.answer_NL[known_N, number] == true_N)
+        top5[level] = _share((best_NK == true_N[:, None]).any(1))
+    return ClassValidation(accuracy, top5, loss, clips)
+
+
+def all_windows(method: Classifier, frames: Frames) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield (frames [B, T], the number of each window's clip [B]) over all windows of all clips."""
+    rows, owners = [], []
+    for clip, video in enumerate(frames.video_ids):
+        first, end = int(frames.clip_first[clip]), int(frames.clip_first[clip + 1])
+        for window in method.windows.rows(end - first, video):
+            rows.append(first + window)
+            owners.append(clip)
+            if len(rows) == _WINDOWS:
+                yield torch.from_numpy(np.stack(rows)), torch.tensor(owners)
+                rows, owners = [], []
+    if rows:
+        yield torch.from_numpy(np.stack(rows)), torch.tensor(owners)
+
+
+def _share(right_N: Tensor) -> float:
+    return float(right_N.float().mean())
