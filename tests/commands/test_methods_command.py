@@ -77,3 +77,14 @@ def test_a_table_on_a_terminal() -> None:
 
 def test_a_method_without_parts() -> None:
     assert "no part of its own" in shown("nearest", ())
+
+
+def test_what_knows_classes_costs_an_answer() -> None:
+    text = shown("cityguessr", ())
+    rows = {line.split()[0]: line.split() for line in text.splitlines() if line.strip()}
+    assert rows["backbone"][1:] == ["classify", "21.879", "M", "0.602", "M", "56.8779"]
+    assert rows["text"][1:] == ["classify", "0.435", "M", "-", "-", "runs", "in", "training", "alone"]
+    assert "GMACs a place" not in text and "retrieval" not in text
+    assert "an answer: 56.88 GMACs, from 16 frames" in text
+    text = shown("cityguessr", ("backbone=features", "encoder=clip:a/b", "rows=2"))
+    assert "GMACs without clip:a/b, from 2 rows of clip:a/b features" in text.replace(", without", " without")

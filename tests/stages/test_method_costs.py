@@ -151,3 +151,61 @@ def test_an_encoder_that_is_none() -> None:
 def test_settings_beyond_any_machine() -> None:
     with pytest.raises(SettingError, match="cannot be built"):
         count_costs("vidtag", [f"mlp_widths={10**19}"])
+
+
+VIDEOMAE_S_MACS = 16 * 196 * 3 * 16 * 16 * 384 + 12 * layer_macs(1568, 384, 1536)
+CITYGUESSR_PARTS = {
+    "heads": linear(384, 166) + linear(384, 157) + linear(384, 91) + linear(384, 6),
+    "attention": 3 * linear(1, 6) + 4 * linear(6, 6) + linear(6, 1),
+    "scene": linear(420, 256, 128, 64, 32, 16, 16),
+    "text": linear(420, 466, 512),
+}
+
+
+def test_cityguessr_with_its_backbone() -> None:
+    costs = count_costs("cityguessr", clip_frames=99)
+    assert CITYGUESSR_PARTS == {"heads": 161_700, "attention": 43 + 168, "scene": 151_808, "text": 435_290}
+    counted = {one.name: one.trainable for one in costs.parts}
+    assert counted == {
+        name: {"classify": count} for name, count in {"backbone": 21_879_168, **CITYGUESSR_PARTS}.items()
+    }
+    assert {one.name: one.macs_per_window for one in costs.parts if one.macs_per_window} == {
+        "backbone": VIDEOMAE_S_MACS,
+        "heads": 384 * 420,
+    }
+    assert [one.name for one in costs.parts if one.note == "runs in training alone"] == ["attention", "scene", "text"]
+    assert (costs.window, costs.clip_frames, costs.embed_dim) == ("16 frames", 16, None)
+    assert costs.macs_per_window == VIDEOMAE_S_MACS + 384 * 420
+    values = costs.to_json()
+    assert values["total"]["macs_per_window"] == costs.macs_per_window
+    assert (values["total"]["macs_per_frame"], values["window"]) == (0, "16 frames")
+
+
+def test_cityguessr_on_frozen_features() -> None:
+    costs = count_costs("cityguessr", ["backbone=features", "rows=3"])
+    assert costs.window == "3 rows of videomae features"
+    frozen, heads = part(costs, "videomae"), part(costs, "heads")
+    assert (frozen.kind, frozen.trainable, frozen.parameters) == ("encoder", {}, 21_879_168)
+    assert (frozen.macs_per_window, heads.macs_per_window) == (3 * VIDEOMAE_S_MACS, 384 * 420)
+    assert costs.trainable == {"classify": sum(CITYGUESSR_PARTS.values())}
+
+
+@pytest.mark.parametrize(
+    ("settings", "frames", "parameters"),
+    [
+        (["backbone=timesformer", "frames=8"], "8 frames", 121_258_752),
+        (["backbone=mae", "frame=first"], "1 frame", 85_798_656),
+    ],
+)
+def test_other_backbones_of_cityguessr(settings: list[str], frames: str, parameters: int) -> None:
+    costs = count_costs("cityguessr", [*settings, "width=768", "heads=12", "mlp=3072", "scenes=none", "text=none"])
+    assert costs.window == frames
+    assert {one.name for one in costs.parts} == {"backbone", "heads"}
+    assert part(costs, "backbone").parameters == parameters
+
+
+@pytest.mark.usefixtures("no_backbones")
+def test_an_encoder_of_unknown_shape_before_classes() -> None:
+    costs = count_costs("cityguessr", ["backbone=features", "rows=2"])
+    assert (part(costs, "videomae").macs_per_window, costs.not_counted) == (None, ["videomae"])
+    assert costs.macs_per_window == 384 * 420
