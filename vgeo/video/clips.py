@@ -98,7 +98,10 @@ class OpenClip:
         self.frame_index, self.latlon_deg = self.frame_index[places], self.latlon_deg[places]
 
     def __iter__(self) -> Iterator[Frame]:
-        return (frame for _, frame in self.numbered())
+        for _, frame in self.numbered():
+            yield frame
+        if self.decoded == 0:
+            raise FormatError(f"{self.clip.name}: none of {len(self._rows)} wanted frames can be decoded")
 
     def numbered(self) -> Iterator[tuple[int, Frame]]:
         """Yield the frames, each with its place in `time_s`; those that cannot be decoded are left out."""
@@ -113,18 +116,14 @@ class OpenClip:
             position = self.latlon_deg[at]
             time_s = float(self.time_s[at])
             self.decoded += 1
-            yield (
-                at,
-                Frame(
-                    int(self.frame_index[at]),
-                    time_s,
-                    image,
-                    None if np.isnan(position).any() else position,
-                    None if self.start_utc is None else self.start_utc + timedelta(seconds=time_s),
-                ),
+            frame = Frame(
+                int(self.frame_index[at]),
+                time_s,
+                image,
+                None if np.isnan(position).any() else position,
+                None if self.start_utc is None else self.start_utc + timedelta(seconds=time_s),
             )
-        if self.decoded == 0:
-            raise FormatError(f"{self.clip.name}: none of {len(self._rows)} wanted frames can be decoded")
+            yield at, frame
 
 
 def check_opening(decoder: str, source: TrackSource) -> None:

@@ -25,16 +25,16 @@ class Cutting:
     def __post_init__(self) -> None:
         if self.frames_per_clip < 1:
             raise UsageError(f"--frames-per-clip {self.frames_per_clip}: must be at least 1")
-        if self.frames_per_clip > self.shortest:
+        if self.frames_per_clip > self.clip_frames:
             raise UsageError(
-                f"--frames-per-clip {self.frames_per_clip}: more than the {self.shortest} frames that a clip may have "
-                f"with --clip-frames {self.clip_frames}"
+                f"--frames-per-clip {self.frames_per_clip}: more than the {self.clip_frames} frames of a clip; give "
+                "fewer, or longer clips with --clip-frames"
             )
 
     @property
     def shortest(self) -> int:
         """Frames that a clip has at least."""
-        return self.clip_frames - self.clip_frames // _PART
+        return max(self.clip_frames - self.clip_frames // _PART, self.frames_per_clip)
 
     @property
     def longest(self) -> int:

@@ -24,7 +24,7 @@ _CASCADES = (
 )
 _STEP = 1.1  # from one size of face to the next
 _ENLARGED = 1.3  # the box ends at brows and chin: hair and ears belong to a face
-_CELLS = 8  # what is left of a box: so many colours a side, some 5 for the face itself
+_CELLS = 6  # what is left of a box: so many colours a side, some 5 for the face itself
 
 DETECTOR = f"OpenCV Haar cascades frontalface_alt2 and profileface, box x {_ENLARGED}, {_CELLS} x {_CELLS} colours left"
 
