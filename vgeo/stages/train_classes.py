@@ -84,8 +84,9 @@ def prepare_classes(asked: Request) -> Prepared:
     model, encoders, released = _model(asked, data, values)
     check_phase(model, asked.name, asked.options.phase, asked.source)
     if not asked.resume:
-        load_start(model, asked.name, asked.source, None)
-        if released is not None and asked.source is None:
+        if asked.source is not None:
+            load_start(model, asked.name, asked.source, None)
+        elif released is not None:
             assert model.backbone is not None
             model.backbone.load_state_dict(released.tensors)
             log.info("backbone %s of %s", released.family, released.weights)
