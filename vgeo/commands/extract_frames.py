@@ -69,7 +69,7 @@ def extract_frames(
         bool,
         typer.Option(
             "--blur-faces",
-            help="Blur the faces that are found (pip install 'vgeo[faces]'); some are missed: look before you publish.",
+            help="Blur the faces that are found (needs the extra 'faces'); some are missed: look before you publish.",
             rich_help_panel=options.OUTPUT,
         ),
     ] = False,

@@ -26,7 +26,7 @@ def softmaxes(logits: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 def verdict(method: Classifier, probability: tuple[Tensor, ...]) -> Verdict:
     """Place what has these probabilities, [N, C] of each level."""
     scores = method.decide(probability)
-    # Products of levels (Eq. 5) are made probabilities again, which changes no order.
+    # Scores of several levels are made probabilities again, which changes no order.
     shares = tuple(score_NC / score_NC.sum(-1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
                    for score_NC in scores)  # fmt: skip
     return Verdict(method.answers(scores), shares)

@@ -135,13 +135,18 @@ class CityGuessr(Classifier):
             self.feature_std.copy_(torch.where(deviation_D > 1e-6, deviation_D, torch.ones_like(deviation_D)))
 
     def decide(self, probability: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Eq. 5 from the coarsest level down: each class by its own probability times all of those it lies in."""
+        """Eq. 5 from the coarsest level down: each class by its own probability times all of those it lies in.
+
+        What comes out is the geometric mean of these, which has the order of the product. Ours: the product itself
+        counts the same evidence once for each level, and made to sum to one it is far too sure.
+        """
         if not self.config.multiply:
             return probability
-        scores = [probability[-1]]
-        for own_NC, up_C in zip(probability[-2::-1], self.up[::-1], strict=True):
-            scores.append(own_NC * scores[-1][:, up_C.to(own_NC.device)])
-        return tuple(scores[::-1])
+        logs = [p.float().clamp(min=torch.finfo(torch.float32).tiny).log() for p in probability]
+        sums = [logs[-1]]
+        for own_NC, up_C in zip(logs[-2::-1], self.up[::-1], strict=True):
+            sums.append(own_NC + sums[-1][:, up_C.to(own_NC.device)])
+        return tuple((total / levels).exp() for levels, total in enumerate(sums, start=1))[::-1]
 
     def answers(self, scores: tuple[Tensor, ...]) -> Tensor:
         """Classes that scores [N, C] of the levels lead to: [N, L].
