@@ -190,8 +190,8 @@ def test_answers_are_those_of_table_4(multiply: bool, evaluation: str) -> None:
         assert found.answer_NL[clip].tolist() == answer
         different += answer != [int(p[clip].argmax()) for p in probability]
         for level, score in enumerate(scores):
-            score = score ** (1 / (3 - level)) if multiply else score  # the geometric mean has the order of Eq. 5
-            np.testing.assert_allclose(found.scores[level][clip].numpy(), score / score.sum(), rtol=1e-5)
+            mean = score ** (1 / (3 - level)) if multiply else score  # the geometric mean has the order of Eq. 5
+            np.testing.assert_allclose(found.scores[level][clip].numpy(), mean / mean.sum(), rtol=1e-5)
     assert (different == 0) == (not multiply and evaluation == "independent")  # which is table 4's first row
 
 

@@ -17,6 +17,7 @@ from vgeo.datasets.base import Recipe
 from vgeo.encoders._windows import rows_are_windows
 from vgeo.encoders.base import EncoderSpec
 from vgeo.errors import FormatError, InputError, SettingError, UsageError
+from vgeo.formats.checkpoints import ModelFiles, read_model
 from vgeo.formats.cityguessr_list import first_line, is_list, read_values
 from vgeo.formats.features import FeatureFile
 from vgeo.formats.gallery import Gallery, read_gallery
@@ -26,7 +27,7 @@ from vgeo.methods.base import Classifier
 from vgeo.methods.settings import from_dict
 from vgeo.stages.backbones import ReleasedBackbone, released_backbone
 from vgeo.stages.city_text import text_targets
-from vgeo.stages.class_places import Classes, find_classes
+from vgeo.stages.class_places import Classes, classes_of, find_classes
 from vgeo.stages.clip_labels import join_ids, label_columns
 from vgeo.stages.frame_sets import open_frames
 from vgeo.stages.train_inputs import DEFAULT_GALLERY, fitting_settings
@@ -66,7 +67,7 @@ class _Data:
 
     def truth(self, frames: Frames, files: Sequence[ClipFile]) -> ClipTruth:
         """The labels of the clips of some frames."""
-        offset = 0 if files == self.files else sum(len(file.video_ids) for file in self.files)
+        offset = 0 if files[0] is self.files[0] else sum(len(file.video_ids) for file in self.files)
         number_V = clip_numbers(frames, files) + offset
         return ClipTruth(self.class_VL[number_V], None if self.scene_VP is None else self.scene_VP[number_V])
 
@@ -85,7 +86,7 @@ def prepare_classes(asked: Request) -> Prepared:
     check_phase(model, asked.name, asked.options.phase, asked.source)
     if not asked.resume:
         if asked.source is not None:
-            load_start(model, asked.name, asked.source, None)
+            load_start(model, asked.name, asked.source, None, _learnt_anew(model, asked.source, classes))
         elif released is not None:
             assert model.backbone is not None
             model.backbone.load_state_dict(released.tensors)
@@ -305,8 +306,6 @@ def _built(asked: Request, values: dict[str, Any]) -> Any:
 
 
 def _stored_config(folder: Path) -> Mapping[str, Any]:
-    from vgeo.formats.checkpoints import read_model
-
     return read_model(folder).config
 
 
@@ -339,6 +338,14 @@ def _store(
         return FeatureStore(features, frames, model.encoders, asked.compute, truth=truth)
     sets = [file for file in files if isinstance(file, FrameSet)]
     return FrameStore(sets, frames, model.frame_size, asked.compute, truth)
+
+
+def _learnt_anew(model: Classifier, source: ModelFiles, classes: Classes) -> list[str]:
+    """Modules that the model to start from cannot give: those of other losses, of other places all but its eyes."""
+    own, theirs = ({name.partition(".")[0] for name in state} for state in (model.state_dict(), source.state))
+    known = None if source.gallery is None else classes_of(read_gallery(source.gallery), str(source.gallery))
+    same_places = known is not None and known.digest == classes.digest
+    return sorted((own | theirs) - (own & theirs if same_places else {"backbone", "feature_mean", "feature_std"}))
 
 
 def _some_rows(store: FeatureStore, encoder: str) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """Where a run starts: weights as drawn or released, or a model that was trained before."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from vgeo.encoders.base import EncoderSpec
@@ -21,16 +21,23 @@ def read_start(folder: Path, method: str | None) -> ModelFiles:
     return files
 
 
-def load_start(model: Method, method: str, start: ModelFiles | None, weights: Mapping[str, str] | None) -> None:
+def load_start(
+    model: Method,
+    method: str,
+    start: ModelFiles | None,
+    weights: Mapping[str, str] | None,
+    others: Collection[str] = (),
+) -> None:
     """Load the weights to start from: those of `start`, else the released ones where the settings ask for them.
 
-    What `start` was not trained in yet stays as it was drawn, and may be of another architecture.
+    What `start` was not trained in yet stays as it was drawn, and may be of another architecture; so do the modules
+    called `others`.
     Raises FormatError that names the first difference; SettingError, MissingModelError of released weights.
     """
     if start is None:
         load_released(model, method, weights)
         return
-    drawn = _untrained(model, _later(model, start))
+    drawn = _untrained(model, _later(model, start)) | set(others)
     load_strictly(model, start, drawn)
     log.info("weights of %s%s", start.folder, f"; {', '.join(sorted(drawn))} from scratch" if drawn else "")
 
