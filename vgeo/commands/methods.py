@@ -12,7 +12,9 @@ EXAMPLE = "vgeo methods geoclip --settings"
 
 ClipFrames = Annotated[
     int | None,
-    typer.Option("--clip-frames", min=1, max=2000, help="For --costs of what searches a gallery: frames of a clip; 16 if not given."),
+    typer.Option(
+        "--clip-frames", min=1, max=2000, help="For --costs of what searches a gallery: frames of a clip; else 16."
+    ),
 ]
 
 

@@ -30,6 +30,8 @@ class CityGuessrConfig:
     layers: int = 12
     heads: int = 6
     mlp: int = 1536
+    pool: Literal["class", "patches"] = "class"  # what is read of the image MAE: its class token, or the patches' mean
+    checkpointing: bool = False  # compute layers again in the backward pass: less memory, a third more time; ours
     # Frozen features in its place
     encoder: str = "videomae"  # whose features
     feature_dim: int = 384  # their width
@@ -39,9 +41,8 @@ class CityGuessrConfig:
     # Which frames. strided: every fifth of 100, code; ours are more such windows where a clip is longer
     windows: Literal["strided", "windows", "uniform"] = "strided"
     frame: Literal["first", "middle", "last", "random"] = "random"  # the one that backbone=mae sees, 5.3 and table 2
-    normalize: Literal["none", "imagenet"] = (
-        "none"  # of pixels; code: none, though VideoMAE was trained with imagenet's
-    )
+    # Of pixels. Code: none, though VideoMAE and MAE were trained with imagenet's, TimeSformer with kinetics'.
+    normalize: Literal["none", "imagenet", "kinetics"] = "none"
     flip: float = 0.0  # share of clips that are mirrored in training; ours: neither paper nor code augment
     crop: float = 1.0  # least part of a frame's sides that a random crop keeps in training; ours
     # What it learns

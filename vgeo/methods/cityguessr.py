@@ -67,7 +67,11 @@ class CityGuessr(Classifier):
 
     def __init__(self, config: CityGuessrConfig) -> None:
         super().__init__(config)
-        self.backbone = None if config.backbone == "features" else Backbone(config.backbone, config.shape)
+        self.backbone = (
+            None
+            if config.backbone == "features"
+            else Backbone(config.backbone, config.shape, pool=config.pool, checkpointing=config.checkpointing)
+        )
         dim = config.feature_dim if self.backbone is None else config.width
         if self.backbone is None and config.standardize:
             self.register_buffer("feature_mean", torch.zeros(dim))

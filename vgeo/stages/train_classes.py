@@ -264,6 +264,8 @@ def _model(
     if backbone == "features":
         raise SettingError("--set backbone=features: is for feature files; for frames leave it out")
     released = None
+    if asked.weights and (asked.source or values.get("init") == "scratch"):
+        raise UsageError("--weights: are not used with --from or init=scratch; leave one of them out")
     if asked.resume or asked.source:
         stored = asked.source.config if asked.source else _stored_config(asked.folder)
         values |= {key: stored[key] for key in _SHAPE if key in stored and key not in asked.changed}

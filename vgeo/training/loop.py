@@ -71,6 +71,7 @@ class EpochResult:
     losses: dict[str, float]  # mean of each term over the epoch; "total" is what was minimised
     learning_rate: float  # of the last step
     seconds: float
+    waited_s: float  # of these, for pictures to be decoded
     last_of_phase: bool
 
 
@@ -155,7 +156,7 @@ class Loop:
         return plan_epoch(clip_first, recipe.clip_frames, recipe.batch_clips, rng, recipe.contiguous, recipe.windows)
 
     def _epoch(self, phase: str, recipe: Recipe, plan: Plan) -> EpochResult:
-        began = time.monotonic()
+        began, waited = time.monotonic(), self.store.wait_s
         at = self.position
         items = self.store.plan(plan, self._own_pieces(plan))
         epoch = _Epoch(phase, plan, *items, recipe.windows is not None, self._seed(at), Meter(self.compute.device))
@@ -186,6 +187,7 @@ class Loop:
             losses=epoch.meter.means(),
             learning_rate=rate,
             seconds=time.monotonic() - began,
+            waited_s=self.store.wait_s - waited,
             last_of_phase=at.epoch + 1 >= recipe.epochs,
         )
 

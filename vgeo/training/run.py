@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 Validate = Callable[[str], Validation | ClassValidation]  # by the phase that is being trained
 
 _WRITE_EVERY_S = 10.0  # epochs that follow each other faster are written together: a kill loses at most so much
+_MUCH = 0.2  # of an epoch, waiting for pictures
 _REST = 10  # and times as long as writing takes passes without
 
 
@@ -64,6 +65,7 @@ class Run:
     _written: Kept | None = None
     _write_at: float = 0.0
     _began: float = 0.0
+    _said_waiting: bool = False
 
     def resume(self) -> None:
         """Take up the saved run. Raises SettingError that names what is set otherwise now."""
@@ -119,6 +121,12 @@ class Run:
         facts = {"settings": self.settings, "position": asdict(position), "best": asdict(best)}
         assert self.loop.optimizer is not None
         self.kept = Kept(best, weights, snapshot(self.loop.method, self.loop.optimizer, facts), metrics)
+        if result.waited_s > _MUCH * result.seconds and not self._said_waiting:
+            self._said_waiting = True
+            log.warning(
+                "%.0f%% of the epoch passed waiting for pictures; smaller ones are faster: "
+                "'vgeo extract-frames --size 224 --square'", 100 * result.waited_s / result.seconds,
+            )  # fmt: skip
         if due:
             log.info(self._line(result, validation, improved, steps))
         if result.last_of_phase or time.monotonic() > self._write_at:
@@ -177,5 +185,6 @@ def _metrics(result: EpochResult, validation: dict[str, Any] | None) -> dict[str
         "losses": {n: v if math.isfinite(v) else None for n, v in result.losses.items() if n != "total"},
         "learning_rate": result.learning_rate,
         "seconds": round(result.seconds, 3),
+        "waited_s": round(result.waited_s, 3),
     }
     return line | ({"validation": validation} if validation else {})

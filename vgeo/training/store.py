@@ -39,6 +39,7 @@ class FeatureStore:
     ):
         self.frames = frames
         self.device = compute.device
+        self.wait_s = 0.0  # nothing is waited for, unlike in a FrameStore
         self._truth = truth
         self._clip_first = torch.from_numpy(frames.clip_first)
         self._maps = {name: [file.features(name) for file in files] for name in encoders}
