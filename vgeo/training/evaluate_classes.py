@@ -15,10 +15,9 @@ from torch import Tensor
 from vgeo.device import Compute
 from vgeo.methods._classes import mean_of, softmaxes, verdict
 from vgeo.methods.base import Classifier
-from vgeo.training.data import Frames
 from vgeo.training.evaluate import measuring
 from vgeo.training.frame_store import FrameStore
-from vgeo.training.sampling import unrepeated
+from vgeo.training.sampling import Plan, unrepeated
 from vgeo.training.store import FeatureStore
 
 TOP = 5  # CityGuessr reports top-1 and top-5 (section 5.1)
@@ -50,8 +49,8 @@ def validate_classes(
     probabilities: list[tuple[Tensor, ...]] = []
     owners = []
     with measuring(method):
-        for frame_BT, clip_B in all_windows(method, store.frames):
-            batch = store.batch(frame_BT, torch.from_numpy(unrepeated(frame_BT.numpy())))
+        for frame_BT, mask_BT, clip_B in all_windows(method, store):
+            batch = store.batch(frame_BT, mask_BT)
             with compute.autocast() if batch.frames_BTSSC is not None else nullcontext():
                 probabilities.append(softmaxes(method.logits(batch)))
             owners.append(clip_B)
@@ -73,19 +72,23 @@ def validate_classes(
     return ClassValidation(accuracy, top5, loss, clips)
 
 
-def all_windows(method: Classifier, frames: Frames) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield (frames [B, T], the number of each window's clip [B]) over all windows of all clips."""
-    rows, owners = [], []
+def all_windows(method: Classifier, store: FeatureStore | FrameStore) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield frames and mask [B, T], and the number of each window's clip [B], over all windows of all clips.
+
+    The store is told of them all at once, so that pictures are decoded ahead.
+    """
+    frames, rows, clips = store.frames, list[NDArray[np.int64]](), list[NDArray[np.int64]]()
     for clip, video in enumerate(frames.video_ids):
         first, end = int(frames.clip_first[clip]), int(frames.clip_first[clip + 1])
-        for window in method.windows.rows(end - first, video):
-            rows.append(first + window)
-            owners.append(clip)
-            if len(rows) == _WINDOWS:
-                yield torch.from_numpy(np.stack(rows)), torch.tensor(owners)
-                rows, owners = [], []
-    if rows:
-        yield torch.from_numpy(np.stack(rows)), torch.tensor(owners)
+        rows.append(first + method.windows.rows(end - first, video))
+        clips.append(np.full(len(rows[-1]), clip))
+    frame_WT = np.concatenate(rows)
+    clip_W = torch.from_numpy(np.concatenate(clips))
+    plan = Plan(frame_WT, unrepeated(frame_WT), np.array([0, len(frame_WT)]))
+    pieces = [slice(first, first + _WINDOWS) for first in range(0, len(frame_WT), _WINDOWS)]
+    planned_WT, mask_WT = store.plan(plan, pieces)
+    for piece in pieces:
+        yield planned_WT[piece], mask_WT[piece], clip_W[piece]
 
 
 def _share(right_N: Tensor) -> float:
