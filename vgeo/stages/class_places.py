@@ -50,11 +50,14 @@ class Classes:
         return hashlib.sha256(repr(self.hierarchy.places()).encode()).hexdigest()[:16]
 
 
-def find_classes(files: Sequence[ClipFile], cities: Gallery | None) -> tuple[Classes, list[Ids]]:
+def find_classes(
+    files: Sequence[ClipFile], cities: Gallery | None, table: Sequence[LabelledClip] = ()
+) -> tuple[Classes, list[Ids]]:
     """Find the classes that the clips of all files are of, and each clip's: [V, L] for each file, -1 where it has none.
 
-    cities: a gallery that says where they are and what they lie in; None: GeoNames, else the clips' own positions. Only
-    cities of clips become classes. Clips that name no city, or none of the gallery's, are counted and left out.
+    cities: a gallery that says where they are and what they lie in; None: the table, where it gives a city's position,
+    else GeoNames, else the clips' own positions. Only cities of clips become classes. Clips that name no city, or none
+    of the gallery's, are counted and left out.
     Raises InputError where no clip is left, FormatError for cities that cannot be placed or told apart.
     """
     labels = [_labels(file) for file in files]
@@ -63,7 +66,7 @@ def find_classes(files: Sequence[ClipFile], cities: Gallery | None) -> tuple[Cla
         raise InputError(
             "no clip is labelled with its city; name a table of them with --labels, as vgeo precompute-features takes"
         )
-    gallery = _placed(named, files, labels) if cities is None else cities
+    gallery = _placed(named, files, labels, table) if cities is None else cities
     rows = CityRows(gallery)
     row_of = {names: rows.row(names[: len(TELLING)]) for names in named}
     _say_lost(labels, row_of)
@@ -155,24 +158,34 @@ def _say_lost(labels: Sequence[Sequence[tuple[str, ...]]], row_of: dict[tuple[st
 
 
 def _placed(
-    named: set[tuple[str, ...]], files: Sequence[ClipFile], labels: Sequence[Sequence[tuple[str, ...]]]
+    named: set[tuple[str, ...]],
+    files: Sequence[ClipFile],
+    labels: Sequence[Sequence[tuple[str, ...]]],
+    table: Sequence[LabelledClip],
 ) -> Gallery:
-    """Place cities by GeoNames; those that it does not know for certain by their clips' own positions.
+    """Place cities by the table, else by GeoNames; those that it does not know for certain by their clips' positions.
 
     Cities that are ids (a published list without names) lie nowhere.
     """
+    said = {row.labels.from_level(0): row.latlon_deg for row in table if row.latlon_deg is not None}
     rows = [
-        LabelledClip(video_id="", labels=PlaceLabels(**dict(zip(LEVELS, names, strict=True))))
+        LabelledClip(
+            video_id="", labels=PlaceLabels(**dict(zip(LEVELS, names, strict=True))), latlon_deg=said.get(names)
+        )
         for names in sorted(named)
     ]
-    if all(row.labels.city.isdecimal() for row in rows):
+    if not said and all(row.labels.city.isdecimal() for row in rows):
         log.warning("cities go by their ids, so it is not known where they are: 'vgeo localize' will need their names")
         columns = {level: np.array([getattr(row.labels, level) for row in rows], object) for level in LEVELS}
         return Gallery(latlon_deg=np.full((len(rows), 2), np.nan), labels=columns, attributes={"kind": KIND})
     found = find_cities([_wanted(row.labels) for row in rows], places.load_cities())
     own: dict[str, tuple[float, float]] = {}
     for i, (row, one) in enumerate(zip(rows, found, strict=True)):
-        if one.problem and (at := _own_centre(row.labels.from_level(0), files, labels)) is not None:
+        if (
+            row.latlon_deg is None
+            and one.problem
+            and (at := _own_centre(row.labels.from_level(0), files, labels)) is not None
+        ):
             own[row.labels.city] = at
             rows[i] = replace(row, latlon_deg=at)
     if own:

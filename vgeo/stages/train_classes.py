@@ -21,6 +21,7 @@ from vgeo.formats.checkpoints import ModelFiles, read_model
 from vgeo.formats.cityguessr_list import first_line, is_list, read_values
 from vgeo.formats.features import FeatureFile
 from vgeo.formats.gallery import Gallery, read_gallery
+from vgeo.formats.place_labels import LabelledClip, read_place_labels
 from vgeo.formats.scenes import GROUPS, read_scenes
 from vgeo.geo.hierarchy import Ids
 from vgeo.methods.base import Classifier
@@ -77,7 +78,7 @@ def prepare_classes(asked: Request) -> Prepared:
     if asked.at != "own":
         raise UsageError(f"--at {asked.at}: {asked.name} learns cities as they are labelled; leave it out")
     files, val_files = _open(asked, asked.inputs), _open(asked, asked.val)
-    classes, class_of = find_classes([*files, *val_files], _cities(asked.gallery))
+    classes, class_of = find_classes([*files, *val_files], _cities(asked.gallery), _table(asked))
     values = (asked.source.config if asked.source else {}) | asked.changed
     scene_VP = _scenes(asked, [*files, *val_files], values)
     text_GX = _text(asked, [*files, *val_files], classes, class_of, values)
@@ -171,6 +172,13 @@ def _cities(path: Path | None) -> Gallery | None:
     if path is not None:
         raise InputError(f"{path}: names no cities; make a gallery of them with 'vgeo build-gallery cities'")
     return None
+
+
+def _table(asked: Request) -> list[LabelledClip]:
+    """The rows of --labels, which may say where cities are; a list of ids does not."""
+    if asked.labels is None or _is_list(asked.labels) or asked.labels.is_dir():
+        return []
+    return read_place_labels(asked.labels)
 
 
 def _scenes(asked: Request, files: Sequence[ClipFile], values: dict[str, Any]) -> NDArray[np.float32] | None:
@@ -345,7 +353,7 @@ def _store(
 def _learnt_anew(model: Classifier, source: ModelFiles, classes: Classes) -> list[str]:
     """Modules that the model to start from cannot give: those of other losses, of other places all but its eyes."""
     own, theirs = ({name.partition(".")[0] for name in state} for state in (model.state_dict(), source.state))
-    known = None if source.gallery is None else classes_of(read_gallery(source.gallery), str(source.gallery))
+    known = None if source.gallery is None else classes_of(read_gallery(source.gallery, nowhere=True), str(source.gallery))
     same_places = known is not None and known.digest == classes.digest
     return sorted((own | theirs) - (own & theirs if same_places else {"backbone", "feature_mean", "feature_std"}))
 
