@@ -84,6 +84,32 @@ def test_uniform_takes_the_nearest_where_frames_do_not_come() -> None:
 
 
 @pytest.mark.parametrize("rule", ["windows", "first76", "strided", "uniform"])
+@pytest.mark.parametrize("frames", [1, 15, 16, 40, 100, 300])
+def test_frames_that_no_window_wants_need_not_come(rule: str, frames: int) -> None:
+    windows = Windows(length=16, rule=rule)
+    wanted = np.unique(windows.rows(frames))
+    rows = rows_of({"reader": (reader := Reader(windows))}, frames, wanted=wanted)
+    everything = numbered(0, frames)
+    for first in range(0, len(wanted), 7):
+        rows.add(everything[wanted[first : first + 7]])
+    tables, stands_for, remark = rows.finish()
+    table, of_all, said = feed(Reader(windows), frames, 32)
+    np.testing.assert_array_equal(tables["reader"], table)
+    assert wanted[stands_for].tolist() == of_all.tolist() and remark == said and sum(reader.calls) == len(table)
+
+
+def test_a_wanted_frame_that_does_not_come_is_replaced_by_the_next() -> None:
+    windows = Windows(length=4, rule="strided")
+    wanted = np.unique(windows.rows(40))
+    assert wanted.tolist() == [0, 5, 10, 15, 20, 25, 30, 35]
+    rows = rows_of({"reader": Reader(windows)}, 40, wanted=wanted)
+    rows.add(numbered(0, 40)[[0, 5, 15, 20, 25, 30, 35]])
+    tables, stands_for, remark = rows.finish()
+    assert tables["reader"].tolist() == [[0, 5, 15, 20], [25, 30, 35, 35]]
+    assert stands_for.tolist() == [2, 5] and not remark
+
+
+@pytest.mark.parametrize("rule", ["windows", "first76", "strided", "uniform"])
 def test_a_long_clip_needs_no_more_memory(rule: str) -> None:
     reader = Reader(Windows(length=16, rule=rule))
     rows = rows_of({"reader": reader}, 5000)

@@ -50,13 +50,14 @@ def test_a_folder_of_100_frames_is_seen_as_the_published_loader_sees_it(weights:
     (here / "clip").mkdir()
     for number, image in enumerate(images):
         Image.fromarray(image).save(here / f"clip/{number:04d}.png")
+    (here / "clip/0004.png").write_bytes(b"no picture, and in no window: it is not read")
     assert precompute(weights, "clip", "--set", "videomae.frames=first76") == 0
     file = FeatureFile.open("features.h5")
     encoder = encoders.load("videomae", COMPUTE, weights=str(weights))
     window = encoder(torch.from_numpy(images[0:76:5])[None]).numpy()
     np.testing.assert_array_equal(file.features("videomae"), window.astype(np.float16))
     assert file.frame_index.tolist() == [40]
-    assert [line["frames"] for line in read_report(here)] == [100]
+    assert [(line["frames"], line["declared_frames"]) for line in read_report(here)] == [(16, 100)]
 
 
 def test_videos_give_a_row_a_window_and_are_localized_by_them(

@@ -8,7 +8,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from vgeo import encoders as families
 from vgeo.device import Compute
-from vgeo.encoders._windows import common_windows
+from vgeo.encoders._windows import Windows, common_windows
 from vgeo.encoders.base import Encoder, EncoderSpec
 from vgeo.errors import UsageError
 from vgeo.logs import SILENT, Progress
@@ -125,7 +125,7 @@ def encode_clip(
     progress: Progress = SILENT,
 ) -> ClipFeatures:
     """Open, decode and encode one clip. Raises InputError, FormatError, MissingModelError or UsageError."""
-    with FrameStream(clip, viewing) as stream:
+    with FrameStream(clip, viewing, common_windows(encoders)) as stream:
         return encode_stream(stream, encoders, progress)
 
 
@@ -135,7 +135,7 @@ def encode_stream(stream: "FrameStream", encoders: Mapping[str, Encoder], progre
     frames: list[tuple[float, int, float, float]] = []
     start = time.perf_counter()
     for batch in stream:
-        rows = rows or rows_of(encoders, len(stream.opened.time_s), stream.clip.video_id)
+        rows = rows or rows_of(encoders, stream.promised, stream.clip.video_id, stream.wanted)
         rows.add(torch.from_numpy(np.stack([frame.image for frame in batch])))
         for frame in batch:
             lat_deg, lon_deg = (np.nan, np.nan) if frame.latlon_deg is None else frame.latlon_deg
@@ -163,13 +163,16 @@ def encode_stream(stream: "FrameStream", encoders: Mapping[str, Encoder], progre
 class FrameStream:
     """Batches of a clip's frames, decoded in a thread that stays a few batches ahead.
 
+    windows: what will be made of them; of a clip of pictures those that are in no window are not read.
     An error of the thread is raised where the batches are taken. Leaving the context ends the thread.
     """
 
-    opened: OpenClip  # known from the first batch on
+    opened: OpenClip  # known from the first batch on, as what follows
+    promised: int  # frames of the clip
+    wanted: NDArray[np.int64] | None = None  # numbers of those that come; None: all
 
-    def __init__(self, clip: Clip, viewing: Viewing) -> None:
-        self.clip, self._viewing = clip, viewing
+    def __init__(self, clip: Clip, viewing: Viewing, windows: Windows | None = None) -> None:
+        self.clip, self._viewing, self._windows = clip, viewing, windows
         self._queue: queue.Queue[list[Frame] | BaseException | None] = queue.Queue(BATCHES_AHEAD)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._decode, name=f"decode {clip.video_id}", daemon=True)
@@ -193,6 +196,7 @@ class FrameStream:
         try:
             with open_clip(self.clip, view.sampling, decoder=view.decoder, source=view.source) as opened:
                 self.opened = opened
+                self._choose(opened)
                 for batch in _batches(opened, view.batch_size):
                     if not self._put(batch):
                         return
@@ -200,6 +204,12 @@ class FrameStream:
             self._put(error)
         else:
             self._put(None)
+
+    def _choose(self, opened: OpenClip) -> None:
+        self.promised = len(opened.time_s)
+        if self._windows is not None and self.clip.kind != "video" and self.promised:
+            self.wanted = np.unique(self._windows.rows(self.promised, self.clip.video_id))
+            opened.only(self.wanted)
 
     def _put(self, item: list[Frame] | BaseException | None) -> bool:
         """Queue an item; False when nobody wants it any more."""
@@ -212,13 +222,18 @@ class FrameStream:
         return False
 
 
-def streams_ahead(clips: Sequence[Clip], viewing: Viewing, workers: int) -> Iterator[FrameStream]:
-    """Yield a stream for each clip in order, while the next ones are being decoded; `workers` at a time."""
+def streams_ahead(
+    clips: Sequence[Clip], viewing: Viewing, workers: int, windows: Windows | None = None
+) -> Generator[FrameStream, None, None]:
+    """Yield a stream for each clip in order, while the next ones are being decoded; `workers` at a time.
+
+    Close it at the end.
+    """
     waiting, running = deque(clips), deque[FrameStream]()
     try:
         while waiting or running:
             while waiting and len(running) < max(1, workers):
-                running.append(FrameStream(waiting.popleft(), viewing))
+                running.append(FrameStream(waiting.popleft(), viewing, windows))
             yield running[0]
             running.popleft().__exit__()
     finally:

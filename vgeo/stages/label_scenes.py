@@ -8,6 +8,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -86,14 +87,11 @@ def label_scenes(
             with batch.item(name):
                 raise error
         progress.start("label-scenes", len(clips), "clips")
-        streams = streams_ahead(clips, viewing, workers)
-        try:
+        with closing(streams_ahead(clips, viewing, workers)) as streams:
             for clip in clips:
                 with batch.item(clip.name) as item:
                     item.outputs = [str(out)]
                     rows.append(_label(next(streams), labels, majority, item, progress))
-        finally:
-            streams.close()  # type: ignore[attr-defined]  # a generator: ends its decoding threads
     if rows:
         write_scenes(out, rows)
         _summarize(rows, out)

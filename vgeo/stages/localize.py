@@ -2,14 +2,15 @@
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vgeo import methods
 from vgeo.device import Compute, announce, choose
+from vgeo.encoders._windows import common_windows
 from vgeo.encoders.base import Encoder, EncoderSpec
 from vgeo.errors import InputError, MissingModelError, UsageError
 from vgeo.formats.checkpoints import CONFIG
@@ -19,7 +20,7 @@ from vgeo.methods.base import OWN, Classifier
 from vgeo.records import Localization, parse_utc
 from vgeo.stages.batch import Batch, Item
 from vgeo.stages.classifier import ClassLocalizer
-from vgeo.stages.encode import Viewing, encode_clip, load_encoders
+from vgeo.stages.encode import FrameStream, Viewing, encode_stream, load_encoders, streams_ahead
 from vgeo.stages.localize_inputs import PathLike, Task, check_features, find_tasks, matching
 from vgeo.stages.localizer import ClipQuery, Localizer
 from vgeo.stages.models import Model, load_model
@@ -31,6 +32,9 @@ log = logging.getLogger(__name__)
 
 DEFAULT_MODELS = Path("models")
 DEFAULT_GALLERY = Path("gallery.h5")
+AHEAD = max(2, min(4, os.cpu_count() or 1))  # clips that are decoded at a time
+
+Streams = Generator[FrameStream, None, None]
 
 
 def localize(
@@ -55,7 +59,7 @@ def localize(
     batch: Batch | None = None,
     progress: Progress = SILENT,
 ) -> Iterator[Localization]:
-    """Localize clips one after the other, lazily: each is decoded, encoded and answered when it is asked for.
+    """Localize clips one after the other, lazily: each is encoded and answered when it is asked for, decoded ahead.
 
         for clip in vgeo.localize("walk.mp4"):
             print(clip.track.video_id, clip.track.latlon_deg[0], clip.confidence[0])
@@ -93,21 +97,27 @@ class Prepared:
     def run(self, batch: Batch | None = None, progress: Progress = SILENT, out: str = "") -> Iterator[Localization]:
         """Localize all tasks, in order. out: where they go, for the report."""
         progress.start("localize", len(self.tasks), "clips")
-        for task in self.tasks:
-            found = None
-            with batch.item(task.name) if batch else nullcontext(Item()) as item:
-                item.outputs = [out] if out else []
-                found = self.one(task, item, progress)
-            if found is not None:
-                yield found
+        with self.streams(self.tasks) as streams:
+            for task in self.tasks:
+                found = None
+                with batch.item(task.name) if batch else nullcontext(Item()) as item:
+                    item.outputs = [out] if out else []
+                    found = self.one(task, streams, item, progress)
+                if found is not None:
+                    yield found
 
-    def one(self, task: Task, item: Item, progress: Progress = SILENT) -> Localization:
+    def streams(self, tasks: Sequence[Task]) -> closing[Streams]:
+        """Decode the clips of some tasks ahead of `one`, which takes them in this order."""
+        clips = [task.clip for task in tasks if task.clip is not None]
+        return closing(streams_ahead(clips, self.viewing, AHEAD, common_windows(self.encoders)))
+
+    def one(self, task: Task, streams: Streams, item: Item, progress: Progress = SILENT) -> Localization:
         """Localize one task, and note frames and remarks in its item."""
         if task.file is not None:
             query = self._from_file(task)
             progress.advance(1, task.video_id)
         else:
-            query = self._from_clip(task, item, progress)
+            query = self._from_clip(next(streams), item, progress)
         item.frames = len(query.time_s)
         if not item.frames:
             raise InputError(f"{task.name}: no frames; choose others with --rate-hz, --start-s and --end-s")
@@ -143,13 +153,12 @@ class Prepared:
             start_utc=parse_utc(start_utc) if start_utc else None,
         )
 
-    def _from_clip(self, task: Task, item: Item, progress: Progress) -> ClipQuery:
-        assert task.clip is not None
-        found = encode_clip(task.clip, self.encoders, self.viewing, progress)
+    def _from_clip(self, stream: FrameStream, item: Item, progress: Progress) -> ClipQuery:
+        found = encode_stream(stream, self.encoders, progress)
         item.declared_frames, item.message = found.declared, "; ".join(found.remarks)
         return ClipQuery(
-            video_id=task.video_id,
-            source=str(task.clip.path),
+            video_id=found.video_id,
+            source=str(stream.clip.path),
             features=found.features,
             time_s=found.time_s,
             frame_index=found.frame_index,

@@ -122,14 +122,17 @@ def _fill_folder(
     targets = [folder / f"{file_name(task.video_id)}.{format}" for task in prepared.tasks]
     _same_settings(folder / SETTINGS, prepared.facts() | {"format": format}, overwrite, targets)
     progress.start("localize", len(prepared.tasks), "clips")
-    for task, target in zip(prepared.tasks, targets, strict=True):
-        with batch.item(task.name) as item:
-            item.outputs = [str(target)]
-            if target.exists() and not overwrite:
-                item.skip("finished before")
-                progress.advance(1, task.video_id)
-            else:
-                write_localizations(target, [prepared.one(task, item, progress)], format)
+    done = {target for target in targets if target.exists() and not overwrite}
+    left = [task for task, target in zip(prepared.tasks, targets, strict=True) if target not in done]
+    with prepared.streams(left) as streams:
+        for task, target in zip(prepared.tasks, targets, strict=True):
+            with batch.item(task.name) as item:
+                item.outputs = [str(target)]
+                if target in done:
+                    item.skip("finished before")
+                    progress.advance(1, task.video_id)
+                else:
+                    write_localizations(target, [prepared.one(task, streams, item, progress)], format)
     skipped = sum(outcome.status == "skipped" for outcome in batch.outcomes)
     if skipped:
         log.info("%d of %d clips were finished before; --overwrite does them again", skipped, len(prepared.tasks))

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import numpy as np
 from vgeo import datasets
 from vgeo.datasets.base import Recipe
 from vgeo.device import Compute, announce, choose
+from vgeo.encoders._windows import common_windows
 from vgeo.encoders.base import Encoder
 from vgeo.errors import UsageError
 from vgeo.formats.features import FeatureWriter
@@ -112,8 +114,7 @@ def _work(
 ) -> None:
     made_from = _fingerprints(clips, viewing.source)
     todo = [clip for clip in clips if writer.made_from.get(clip.video_id) != made_from[clip.video_id]]
-    streams = streams_ahead(todo, viewing, workers)
-    try:
+    with closing(streams_ahead(todo, viewing, workers, common_windows(encoders))) as streams:
         for clip in clips:
             with batch.item(clip.name) as item:
                 item.outputs = [str(writer.path)]
@@ -122,8 +123,6 @@ def _work(
                     progress.advance(1, clip.video_id)
                 else:
                     _one(next(streams), encoders, writer, item, made_from[clip.video_id], progress)
-    finally:
-        streams.close()  # type: ignore[attr-defined]  # a generator: ends its decoding threads
 
 
 def _one(

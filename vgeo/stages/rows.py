@@ -28,13 +28,16 @@ class Rows(Protocol):
         """Features [R, D] by encoder, the frame that each row stands for [R], counted as they came, and a remark."""
 
 
-def rows_of(encoders: Mapping[str, Encoder], promised: int, clip: str = "") -> Rows:
+def rows_of(
+    encoders: Mapping[str, Encoder], promised: int, clip: str = "", wanted: NDArray[np.int64] | None = None
+) -> Rows:
     """Rows of a clip, by name, of `promised` frames; fewer may come.
 
+    wanted: numbers of the frames that will come, all that are in a window; None: all frames.
     Raises UsageError where the encoders' rows differ.
     """
     windows = common_windows(encoders)
-    return FrameRows(encoders) if windows is None else WindowRows(encoders, windows, promised, clip)
+    return FrameRows(encoders) if windows is None else WindowRows(encoders, windows, promised, clip, wanted)
 
 
 class FrameRows:
@@ -57,10 +60,19 @@ class FrameRows:
 class WindowRows:
     """One row a window, encoded when its last frame has come; frames are kept, shrunken, while a window needs them."""
 
-    def __init__(self, encoders: Mapping[str, Encoder], windows: Windows, promised: int, clip: str) -> None:
+    def __init__(
+        self,
+        encoders: Mapping[str, Encoder],
+        windows: Windows,
+        promised: int,
+        clip: str,
+        wanted: NDArray[np.int64] | None = None,
+    ) -> None:
         self._encoders, self._windows = encoders, windows
-        self._clip = clip
+        self._clip, self._promised, self._chosen = clip, promised, wanted is not None
         planned = windows.rows(promised, clip)
+        if wanted is not None:
+            planned = np.searchsorted(wanted, planned)  # frames are counted as they come
         self._waiting = deque(planned)
         self._wanted = set(planned.flatten().tolist())
         self._kept: dict[str, dict[int, Tensor]] = {name: {} for name in encoders}
@@ -79,10 +91,13 @@ class WindowRows:
         self._forget()
 
     def finish(self) -> tuple[dict[str, Table], NDArray[np.int64], str]:
-        if self._waiting:  # not all of the promised frames could be decoded: windows of those that were
+        if self._waiting and self._chosen:  # some could not be decoded: those after them take their places
+            self._encode([np.minimum(row, self._arrived - 1) for row in self._waiting])
+        elif self._waiting:  # windows of those that were
             self._encode(list(self._windows.rows(self._arrived, self._clip)[len(self._done) :]))
         stands_for = np.array([middle(window) for window in self._done], np.int64)
-        return _joined(self._tables), stands_for, self._windows.remark(self._arrived)
+        frames = self._promised if self._chosen else self._arrived
+        return _joined(self._tables), stands_for, self._windows.remark(frames)
 
     def _encode(self, windows: list[NDArray[np.int64]]) -> None:
         if not windows:
