@@ -145,15 +145,15 @@ def format_of(path: str | os.PathLike[str], format: str | None = None) -> str:
     return _SUFFIXES[suffix]
 
 
-def read_gallery(path: str | os.PathLike[str], format: str | None = None) -> Gallery:
+def read_gallery(path: str | os.PathLike[str], format: str | None = None, *, nowhere: bool = False) -> Gallery:
     """Read a gallery: HDF5, CSV with LAT,LON (other columns become labels) or GeoJSON points.
 
-    `-` is stdin in one of the last two. Features, keys and text stay on disk and are mapped into memory.
-    Raises InputError, FormatError.
+    `-` is stdin in one of the last two. Features, keys and text stay on disk and are mapped into memory. nowhere: take
+    classes that go by their ids alone, whose positions are NaN. Raises InputError, FormatError.
     """
     chosen = None if is_stdio(path) and format is None else format_of(path, format)
     if chosen == "h5":
-        return _read_h5(path)
+        return _read_h5(path, nowhere)
     latlon, labels = gallery_text.read(path, chosen)
     check_latlon(latlon, os.fspath(path))
     return Gallery(latlon_deg=latlon, labels=labels)
@@ -199,7 +199,7 @@ def _write_h5(path: str | os.PathLike[str], gallery: Gallery) -> None:
     write_h5(path, data, head)
 
 
-def _read_h5(path: str | os.PathLike[str]) -> Gallery:
+def _read_h5(path: str | os.PathLike[str], nowhere: bool) -> Gallery:
     with open_h5(path) as file:
         head = read_attributes(file)
         if head.get("format") != FORMAT:
@@ -211,7 +211,7 @@ def _read_h5(path: str | os.PathLike[str]) -> Gallery:
         if len(lat) != len(lon):
             raise FormatError(f"{path}: {len(lat)} latitudes, {len(lon)} longitudes; make it again")
         latlon = np.stack([lat, lon], axis=1).astype(np.float64)
-        check_latlon(latlon, os.fspath(path))
+        check_latlon(latlon, os.fspath(path), allow_nan=nowhere)
         return Gallery(
             latlon_deg=latlon,
             labels={_unescape(name): _read_label(file, name) for name in _members(file, "labels")},

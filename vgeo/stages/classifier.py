@@ -55,7 +55,7 @@ class ClassLocalizer:
             raise UsageError(f"--vote {by_vote}: windows decide by {' or '.join(RULES)}")
         if model.gallery is None:
             raise FormatError(f"{model.folder}: has no gallery.h5 of its classes; train the model again")
-        classes = classes_of(read_gallery(model.gallery), str(model.gallery))
+        classes = classes_of(read_gallery(model.gallery, nowhere=True), str(model.gallery))
         if not np.isfinite(classes.gallery.latlon_deg).all():
             raise InputError(
                 f"{model.folder}: its cities go by their ids, so nobody knows where they are; train it with their "
