@@ -8,7 +8,7 @@ from PIL import Image
 from vgeo.cli import run
 from vgeo.errors import FormatError, InputError
 from vgeo.formats.features import FeatureFile
-from vgeo.stages.clip_labels import join_ids, label_clips
+from vgeo.stages.clip_labels import join_ids, label_clips, label_columns
 from vgeo.video.clips import Clip
 
 
@@ -41,6 +41,16 @@ def test_rows_find_their_clips(tmp_path: Path, caplog: pytest.LogCaptureFixture)
         {"city": "Lund", "country": "Sweden", "split": "val"}, {}, {"city": "Lima"}
     ]  # fmt: skip
     assert "does not name 1 of 3 clips, b first" in caplog.text
+
+
+def test_what_a_table_says_of_a_city_takes_nothing_from_another(tmp_path: Path) -> None:
+    """Lima is not in Skåne; what the table does not speak of stays."""
+    (tmp_path / "t.csv").write_text("video_id,city,country,split\na,Lima,Peru,\nb,,,val\n")
+    own = {"city": ["Lund", "Lund"], "state": ["Skåne", "Skåne"], "country": ["Sweden", "Sweden"], "mood": ["", "gay"]}
+    assert label_columns(["a", "b"], own, tmp_path / "t.csv") == {
+        "city": ["Lima", "Lund"], "state": ["", "Skåne"], "country": ["Peru", "Sweden"], "mood": ["", "gay"],
+        "split": ["", "val"],
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -190,7 +190,12 @@ def _placed(
             rows[i] = replace(row, latlon_deg=at)
     if own:
         log.info("%d cities lie where their clips do, GeoNames does not tell: %s", len(own), ", ".join(list(own)[:5]))
-    return cities_of(rows)
+    try:
+        return cities_of(rows)
+    except FormatError as error:
+        raise FormatError(
+            f"{error}; 'vgeo build-gallery cities TABLE' takes lat,lon and smaller cities, and --gallery what it makes"
+        ) from error
 
 
 def _own_centre(

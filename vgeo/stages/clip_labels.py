@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from vgeo.errors import InputError
 from vgeo.formats.place_labels import labels_by_clip
+from vgeo.records import LEVELS
 
 if TYPE_CHECKING:
     from vgeo.video.clips import Clip
@@ -31,12 +32,13 @@ def label_columns(
 ) -> dict[str, list[str]]:
     """Columns of labels [V], as files of V clips have them, with what a table says of the clips over them.
 
-    As `label_clips`.
+    As `label_clips`; where the table names a city, no other's state, country or continent stays.
     """
     said = [{} if row is None else row for row in _said(ids, table)]
     columns = {name: list(labels.get(name, [""] * len(ids))) for name in (*labels, *(n for row in said for n in row))}
     for number, row in enumerate(said):
-        for name, text in row.items():
+        empty = dict.fromkeys(columns.keys() & LEVELS, "") if "city" in row else {}
+        for name, text in (empty | row).items():
             columns[name][number] = text
     return columns
 

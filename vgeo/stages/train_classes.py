@@ -23,6 +23,7 @@ from vgeo.formats.features import FeatureFile
 from vgeo.formats.gallery import Gallery, read_gallery
 from vgeo.formats.place_labels import LabelledClip, read_place_labels
 from vgeo.formats.scenes import GROUPS, read_scenes
+from vgeo.formats.streams import is_stdio
 from vgeo.geo.hierarchy import Ids
 from vgeo.methods.base import Classifier
 from vgeo.methods.settings import from_dict
@@ -34,7 +35,7 @@ from vgeo.stages.frame_sets import open_frames
 from vgeo.stages.train_inputs import DEFAULT_GALLERY, fitting_settings
 from vgeo.stages.train_prepare import Prepared, Request
 from vgeo.stages.train_start import check_features, check_phase, load_start
-from vgeo.training.data import ClipFile, Frames, Split, Usable, check_encoders, clip_numbers, split
+from vgeo.training.data import ClipFile, Frames, Usable, check_encoders, clip_numbers, split
 from vgeo.training.evaluate_classes import ClassValidation, validate_classes
 from vgeo.training.frame_set import FrameSet
 from vgeo.training.frame_store import FrameStore
@@ -78,6 +79,9 @@ def prepare_classes(asked: Request) -> Prepared:
     if asked.at != "own":
         raise UsageError(f"--at {asked.at}: {asked.name} learns cities as they are labelled; leave it out")
     files, val_files = _open(asked, asked.inputs), _open(asked, asked.val)
+    if val_files and isinstance(files[0], FeatureFile) != isinstance(val_files[0], FeatureFile):
+        kind = "feature files" if isinstance(files[0], FeatureFile) else "a folder of frames"
+        raise UsageError(f"--val {asked.val[0]}: give {kind}, as what is trained on")
     classes, class_of = find_classes([*files, *val_files], _cities(asked.gallery), _table(asked))
     values = (asked.source.config if asked.source else {}) | asked.changed
     scene_VP = _scenes(asked, [*files, *val_files], values)
@@ -97,8 +101,8 @@ def prepare_classes(asked: Request) -> Prepared:
     model.adopt(up, None if text_GX is None else torch.from_numpy(text_GX))
     usable = _usable([*files, *val_files], class_of)
     parts = split(files, val_files, asked.val_fraction, asked.options.seed, asked.listed, usable)
-    _say_unlearnt(classes, data, parts)
     train_truth = data.truth(parts.train, data.files)
+    _say_unlearnt(classes, train_truth)
     store = _store(asked, model, parts.train, data.files, train_truth)
     if isinstance(store, FeatureStore) and not asked.resume and asked.source is None:
         model.see(_some_rows(store, model.encoders[0]))
@@ -175,8 +179,8 @@ def _cities(path: Path | None) -> Gallery | None:
 
 
 def _table(asked: Request) -> list[LabelledClip]:
-    """The rows of --labels, which may say where cities are; a list of ids does not."""
-    if asked.labels is None or _is_list(asked.labels) or asked.labels.is_dir():
+    """The rows of --labels, which may say where cities are; a list of ids does not, and stdin was read already."""
+    if asked.labels is None or is_stdio(asked.labels) or asked.labels.is_dir() or _is_list(asked.labels):
         return []
     return read_place_labels(asked.labels)
 
@@ -197,7 +201,7 @@ def _scenes(asked: Request, files: Sequence[ClipFile], values: dict[str, Any]) -
         return None
     shares = read_values(path).scenes_by_clip() if _is_list(path) else read_scenes(path)
     log.info("scenes of %s", path)
-    return _joined(shares, files, path, "scenes", len(GROUPS))
+    return _joined(shares, files, path, len(GROUPS))
 
 
 def _text(
@@ -231,7 +235,7 @@ def _listed_text(
     if not _is_list(path):
         raise FormatError(f"{path}: not a published list, whose lines have 512 values of text")
     said = read_values(path).text_by_clip()
-    vectors = _joined(said, files, path, "text", len(next(iter(said.values()))))
+    vectors = _joined(said, files, path, len(next(iter(said.values()))))
     city_V = np.concatenate(class_of)[:, 0]
     found = np.zeros((classes.counts[0], vectors.shape[1]), np.float32)
     known_V = vectors.any(axis=1) & (city_V >= 0)
@@ -243,15 +247,13 @@ def _listed_text(
 
 
 def _joined(
-    said: Mapping[str, NDArray[np.float32]], files: Sequence[ClipFile], path: Path, what: str, width: int
+    said: Mapping[str, NDArray[np.float32]], files: Sequence[ClipFile], path: Path, width: int
 ) -> NDArray[np.float32]:
     """Values of the clips of all files end to end [V, width], zeros for those that are not in the file."""
     ids = [video for file in files for video in file.video_ids]
     pairs = dict(join_ids(ids, list(said)))
     if not pairs:
         raise InputError(f"{path}: names none of the clips ({ids[0]} first), but {next(iter(said))} first")
-    if missing := [video for video in ids if video not in pairs]:
-        log.warning("%s: has no %s of %d of %d clips, %s first", path, what, len(missing), len(ids), missing[0])
     zeros = np.zeros(width, np.float32)
     return np.stack([said[pairs[video]] if video in pairs else zeros for video in ids])
 
@@ -329,15 +331,19 @@ def _usable(files: Sequence[ClipFile], class_of: Sequence[Ids]) -> Usable:
     return Usable(of, "has a city", "name a table of clips' cities with --labels")
 
 
-def _say_unlearnt(classes: Classes, data: _Data, parts: Split) -> None:
-    """Name the cities that no clip to train on is of."""
-    seen = data.truth(parts.train, data.files).class_VL[:, 0]
-    missing = np.setdiff1d(np.arange(classes.counts[0]), seen)
+def _say_unlearnt(classes: Classes, truth: ClipTruth) -> None:
+    """Say what clips to train on lack: cities that none is of, others than one, scenes."""
+    counts, names = classes.counts, classes.hierarchy.names[0]
+    if counts[0] == 1:
+        log.warning("all clips are of %s: there is nothing to tell apart, and it will be the answer to all", names[0])
+    missing = np.setdiff1d(np.arange(counts[0]), truth.class_VL[:, 0])
     if len(missing):
         log.warning(
             "%d of %d cities have no clip to train on, %s first: they cannot be learnt",
-            len(missing), classes.counts[0], classes.hierarchy.names[0][int(missing[0])],
+            len(missing), counts[0], names[int(missing[0])],
         )  # fmt: skip
+    if truth.scene_VP is not None and (unknown := int((truth.scene_VP.sum(1) == 0).sum())):
+        log.warning("the scenes of %d of %d clips to train on are not known", unknown, len(truth.scene_VP))
 
 
 def _store(
@@ -353,7 +359,9 @@ def _store(
 def _learnt_anew(model: Classifier, source: ModelFiles, classes: Classes) -> list[str]:
     """Modules that the model to start from cannot give: those of other losses, of other places all but its eyes."""
     own, theirs = ({name.partition(".")[0] for name in state} for state in (model.state_dict(), source.state))
-    known = None if source.gallery is None else classes_of(read_gallery(source.gallery, nowhere=True), str(source.gallery))
+    known = (
+        None if source.gallery is None else classes_of(read_gallery(source.gallery, nowhere=True), str(source.gallery))
+    )
     same_places = known is not None and known.digest == classes.digest
     return sorted((own | theirs) - (own & theirs if same_places else {"backbone", "feature_mean", "feature_std"}))
 

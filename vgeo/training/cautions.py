@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vgeo.errors import SettingError
 from vgeo.geo.sphere import distance_km, unit_vectors
-from vgeo.methods.base import Method
+from vgeo.methods.base import Classifier, Method
 from vgeo.metrics import WITHIN_KM
 from vgeo.training.data import Frames
 from vgeo.training.loop import Options
@@ -30,6 +30,7 @@ def cautions(method: Method, phases: Sequence[str], options: Options, frames: Fr
             "build one where the data is: 'vgeo build-gallery grid FEATURES'"
         )
     lengths = np.diff(frames.clip_first)
+    sees_frames = isinstance(method, Classifier) and method.frame_size is not None
     for phase in phases:
         recipe = options.recipe(method, phase)
         steps = recipe.epochs * steps_per_epoch(frames.clip_first, recipe.clip_frames, recipe.batch_clips)
@@ -45,7 +46,7 @@ def cautions(method: Method, phases: Sequence[str], options: Options, frames: Fr
         elif short := int((lengths < wanted).sum()):
             said.append(
                 f"{short} of {len(lengths)} clips have fewer than the {wanted} frames that are drawn from each; "
-                "they are filled up and masked"
+                + ("their last one is repeated" if sees_frames else "they are filled up and masked")
             )
     return list(dict.fromkeys(said))
 
