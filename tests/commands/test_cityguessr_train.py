@@ -1,4 +1,4 @@
-"""`vgeo train --method cityguessr` as it is typed: over features, over frames, over published lists; and what is odd."""
+"""`vgeo train --method cityguessr` as it is typed, over features, frames and published lists; and what is odd."""
 
 import csv
 import json
@@ -38,7 +38,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = [str(folder / "cg"), "--layout", "cityguessr68k", "--labels", str(folder / "labels.csv"), "-q"]
     assert run(["precompute-features", *data, "--out", str(folder / "features.h5")]) == 0
     (folder / "frames").mkdir()
-    for video, *place in rows():
+    for video, *_ in rows():
         shutil.copytree(folder / "cg" / video, folder / "frames" / video)
     _list_frames(folder / "frames", {video: place for video, *place in rows()})
     return folder
@@ -104,7 +104,9 @@ def test_frames_train_a_backbone_that_localizes_them(folder: Path, capfd: pytest
     measured = json.loads(Path("m/metrics.jsonl").read_text())["validation"]["accuracy"]["city"]
     found = answers("p.csv")
     assert np.mean([city.lower() == video[:-2] for video, city in found.items()]) == pytest.approx(measured)
-    messages = {Path(line["input"]).name: line["message"] for line in map(json.loads, open("r.jsonl"))}
+    messages = {
+        Path(line["input"]).name: line["message"] for line in map(json.loads, Path("r.jsonl").read_text().splitlines())
+    }
     (short,) = (message for name, message in messages.items() if "accra_0" in name)
     assert "10 frames for a window of 16, the last repeated" in short
     capfd.readouterr()

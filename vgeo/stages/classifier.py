@@ -82,6 +82,11 @@ class ClassLocalizer:
             backbone, self._method.windows, self.compute, name=self.model.name, normalize=self._method.config.normalize
         )
 
+    def remark(self, rows: int) -> str:
+        """What a reader of a report should know of a clip of so many rows of others' features; mostly nothing."""
+        wanted = self._method.windows.length if self.needed else 1
+        return f"{rows} frames, fewer than the {wanted} of a window" if rows < wanted else ""
+
     @torch.inference_mode()
     def __call__(self, clip: ClipQuery) -> Localization:
         """Place one clip."""

@@ -121,6 +121,8 @@ class Prepared:
         item.frames = len(query.time_s)
         if not item.frames:
             raise InputError(f"{task.name}: no frames; choose others with --rate-hz, --start-s and --end-s")
+        if isinstance(self.localizer, ClassLocalizer) and (remark := self.localizer.remark(item.frames)):
+            item.message = "; ".join(filter(None, [item.message, remark]))
         return self.localizer(query)
 
     def facts(self) -> dict[str, Any]:
