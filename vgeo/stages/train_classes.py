@@ -1,41 +1,31 @@
-"""What a run of a Classifier needs before it begins: labels, classes, scenes, text, and frames or features.
+"""What a run of a Classifier needs before it begins: its data, and the model over frames or features.
 
 Given feature files, the heads learn over frozen features; given frames, the method's own backbone is trained with them.
 """
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from vgeo.datasets.base import Recipe
 from vgeo.encoders._windows import rows_are_windows
 from vgeo.encoders.base import EncoderSpec
-from vgeo.errors import FormatError, InputError, SettingError, UsageError
+from vgeo.errors import SettingError, UsageError
 from vgeo.formats.checkpoints import ModelFiles, read_model
-from vgeo.formats.cityguessr_list import first_line, is_list, read_values
 from vgeo.formats.features import FeatureFile
-from vgeo.formats.gallery import Gallery, read_gallery
-from vgeo.formats.place_labels import LabelledClip, read_place_labels
-from vgeo.formats.scenes import GROUPS, read_scenes
-from vgeo.formats.streams import is_stdio
-from vgeo.geo.hierarchy import Ids
+from vgeo.formats.gallery import read_gallery
 from vgeo.methods.base import Classifier
 from vgeo.methods.settings import from_dict
 from vgeo.stages.backbones import ReleasedBackbone, released_backbone
-from vgeo.stages.city_text import text_targets
-from vgeo.stages.class_places import Classes, classes_of, find_classes
-from vgeo.stages.clip_labels import join_ids, label_columns
-from vgeo.stages.frame_sets import open_frames
-from vgeo.stages.train_inputs import DEFAULT_GALLERY, fitting_settings
+from vgeo.stages.class_data import ClassData, read_class_data
+from vgeo.stages.class_places import Classes, classes_of
+from vgeo.stages.train_inputs import fitting_settings
 from vgeo.stages.train_prepare import Prepared, Request
 from vgeo.stages.train_start import check_features, check_phase, load_start
-from vgeo.training.data import ClipFile, Frames, Usable, check_encoders, clip_numbers, split
+from vgeo.training.data import ClipFile, Frames, check_encoders, split
 from vgeo.training.evaluate_classes import ClassValidation, validate_classes
 from vgeo.training.frame_set import FrameSet
 from vgeo.training.frame_store import FrameStore
@@ -44,49 +34,19 @@ from vgeo.training.truth import ClipTruth
 
 log = logging.getLogger(__name__)
 
-DEFAULT_LABELS = Path("clips") / "clips.csv"  # as 'vgeo demo' writes it
-SCENES_FILE = "scenes.csv"
 _SEEN = 20_000  # rows
 _SHAPE = ("frames", "image_px", "patch_px", "tubelet", "width", "layers", "heads", "mlp")
 
 Store = FeatureStore | FrameStore
 
 
-@dataclass(frozen=True, slots=True)
-class _Data:
-    """Files of one kind, feature files or sets of pictures: those to learn from, then those of --val."""
-
-    files: tuple[ClipFile, ...]
-    val_files: tuple[ClipFile, ...]
-    classes: Classes
-    class_VL: Ids  # of the clips of all files end to end
-    scene_VP: NDArray[np.float32] | None
-    text_GX: NDArray[np.float32] | None
-
-    @property
-    def of_features(self) -> bool:
-        return isinstance(self.files[0], FeatureFile)
-
-    def truth(self, frames: Frames, files: Sequence[ClipFile]) -> ClipTruth:
-        """The labels of the clips of some frames."""
-        offset = 0 if files[0] is self.files[0] else sum(len(file.video_ids) for file in self.files)
-        number_V = clip_numbers(frames, files) + offset
-        return ClipTruth(self.class_VL[number_V], None if self.scene_VP is None else self.scene_VP[number_V])
-
-
 def prepare_classes(asked: Request) -> Prepared:
     """Read what there is and build the model over it. Raises what `train` does."""
     if asked.at != "own":
         raise UsageError(f"--at {asked.at}: {asked.name} learns cities as they are labelled; leave it out")
-    files, val_files = _open(asked, asked.inputs), _open(asked, asked.val)
-    if val_files and isinstance(files[0], FeatureFile) != isinstance(val_files[0], FeatureFile):
-        kind = "feature files" if isinstance(files[0], FeatureFile) else "a folder of frames"
-        raise UsageError(f"--val {asked.val[0]}: give {kind}, as what is trained on")
-    classes, class_of = find_classes([*files, *val_files], _cities(asked.gallery), _table(asked))
     values = (asked.source.config if asked.source else {}) | asked.changed
-    scene_VP = _scenes(asked, [*files, *val_files], values)
-    text_GX = _text(asked, [*files, *val_files], classes, class_of, values)
-    data = _Data(tuple(files), tuple(val_files), classes, np.concatenate(class_of), scene_VP, text_GX)
+    data = read_class_data(asked, values)
+    classes = data.classes
     model, encoders, released = _model(asked, data, values)
     check_phase(model, asked.name, asked.options.phase, asked.source)
     if not asked.resume:
@@ -98,9 +58,8 @@ def prepare_classes(asked: Request) -> Prepared:
             log.info("backbone %s of %s", released.family, released.weights)
     model.to(asked.compute.device)
     up = tuple(torch.from_numpy(step) for step in classes.hierarchy.up)
-    model.adopt(up, None if text_GX is None else torch.from_numpy(text_GX))
-    usable = _usable([*files, *val_files], class_of)
-    parts = split(files, val_files, asked.val_fraction, asked.options.seed, asked.listed, usable)
+    model.adopt(up, None if data.text_GX is None else torch.from_numpy(data.text_GX))
+    parts = split(data.files, data.val_files, asked.val_fraction, asked.options.seed, asked.listed, data.usable)
     train_truth = data.truth(parts.train, data.files)
     _say_unlearnt(classes, train_truth)
     store = _store(asked, model, parts.train, data.files, train_truth)
@@ -131,139 +90,13 @@ def prepare_classes(asked: Request) -> Prepared:
         facts={
             "classes": classes.digest,
             "labels": train_truth.digest,
-            "text": None if text_GX is None else ClipTruth(np.zeros((0, 0), np.int64), text_GX).digest,
+            "text": None if data.text_GX is None else ClipTruth(np.zeros((0, 0), np.int64), data.text_GX).digest,
         },
     )
 
 
-def _open(asked: Request, paths: Sequence[Path]) -> list[ClipFile]:
-    """Feature files, or all folders of frames as one set; labelled by --labels, or clips/clips.csv where nothing is."""
-    if not paths:
-        return []
-    of_features = [path.suffix.lower() in (".h5", ".hdf5") for path in paths]
-    if any(of_features) != all(of_features):
-        raise UsageError(f"{paths[of_features.index(False)]}: give feature files or folders of frames, not both")
-    labels = asked.labels
-    if not of_features[0]:
-        recipe = Recipe(min_frames=asked.min_frames, seed=asked.options.seed)
-        found = open_frames(paths, asked.layout, recipe, labels, asked.progress)
-        return [_labelled_by_default(found)] if labels is None and not _has_city(found) else [found]
-    if asked.layout is not None or asked.min_frames is not None:
-        raise UsageError("--layout: is for a data set's folder, not for feature files, which know what they came from")
-    files = [FeatureFile.open(path) for path in paths]
-    if labels is not None:
-        return [replace(file, labels=label_columns(file.video_ids, file.labels, labels)) for file in files]
-    return [file if _has_city(file) else _labelled_by_default(file) for file in files]
-
-
-def _has_city(file: ClipFile) -> bool:
-    return any(file.labels.get("city", ()))
-
-
-def _labelled_by_default(file: Any) -> Any:
-    if not DEFAULT_LABELS.is_file():
-        return file
-    log.info("cities of the clips from %s", DEFAULT_LABELS)
-    return replace(file, labels=label_columns(file.video_ids, file.labels, DEFAULT_LABELS))
-
-
-def _cities(path: Path | None) -> Gallery | None:
-    """The given gallery of cities, or the one that lies here if it is one."""
-    found = read_gallery(path or DEFAULT_GALLERY) if path or DEFAULT_GALLERY.exists() else None
-    if found is not None and "city" in found.labels:
-        log.info("cities of gallery %s", path or DEFAULT_GALLERY)
-        return found
-    if path is not None:
-        raise InputError(f"{path}: names no cities; make a gallery of them with 'vgeo build-gallery cities'")
-    return None
-
-
-def _table(asked: Request) -> list[LabelledClip]:
-    """The rows of --labels, which may say where cities are; a list of ids does not, and stdin was read already."""
-    if asked.labels is None or is_stdio(asked.labels) or asked.labels.is_dir() or _is_list(asked.labels):
-        return []
-    return read_place_labels(asked.labels)
-
-
-def _scenes(asked: Request, files: Sequence[ClipFile], values: dict[str, Any]) -> NDArray[np.float32] | None:
-    """Shares of scenes [V, P] of all clips, zeros where unknown; None where the method is to learn none."""
-    if values.get("scenes") == "none":
-        return None
-    beside = [*(file.path / SCENES_FILE for file in files), Path("frames") / SCENES_FILE, Path(SCENES_FILE)]
-    path = asked.scenes or next((found for found in beside if found.is_file()), None)
-    if path is None:
-        if "scenes" in values and not asked.source:
-            raise InputError(
-                f"--set scenes={values['scenes']}: no {SCENES_FILE} here; make it with 'vgeo label-scenes'"
-            )
-        log.info("no %s here ('vgeo label-scenes' makes it): trained without scenes", SCENES_FILE)
-        values["scenes"] = "none"
-        return None
-    shares = read_values(path).scenes_by_clip() if _is_list(path) else read_scenes(path)
-    log.info("scenes of %s", path)
-    return _joined(shares, files, path, len(GROUPS))
-
-
-def _text(
-    asked: Request, files: Sequence[ClipFile], classes: Classes, class_of: Sequence[Ids], values: dict[str, Any]
-) -> NDArray[np.float32] | None:
-    """A vector for each class of the finest level [G, X]; None where the method is to learn none."""
-    how = values.get("text", "all")
-    if how == "none":
-        return None
-    if asked.text is not None:
-        found = _listed_text(asked.text, files, class_of, classes)
-    elif "city" in classes.gallery.text:
-        found = text_targets(classes.gallery, how)
-    elif "text" in values and not asked.source:
-        raise InputError(
-            f"--set text={how}: the gallery has no text of its cities; make one with 'vgeo build-gallery cities TABLE "
-            "--text clip', or name a published list with --text"
-        )
-    else:
-        log.info("no text of the cities' names ('vgeo build-gallery cities TABLE --text clip'): trained without it")
-        values["text"] = "none"
-        return None
-    values["text_dim"] = found.shape[1]
-    return found
-
-
-def _listed_text(
-    path: Path, files: Sequence[ClipFile], class_of: Sequence[Ids], classes: Classes
-) -> NDArray[np.float32]:
-    """The text of a published list by class: that of any of the class's clips."""
-    if not _is_list(path):
-        raise FormatError(f"{path}: not a published list, whose lines have 512 values of text")
-    said = read_values(path).text_by_clip()
-    vectors = _joined(said, files, path, len(next(iter(said.values()))))
-    city_V = np.concatenate(class_of)[:, 0]
-    found = np.zeros((classes.counts[0], vectors.shape[1]), np.float32)
-    known_V = vectors.any(axis=1) & (city_V >= 0)
-    found[city_V[known_V]] = vectors[known_V]
-    if not (there := found.any(axis=1)).all():
-        first = classes.hierarchy.names[0][int(np.argmin(there))]
-        raise FormatError(f"{path}: has no text of {int((~there).sum())} cities, {first} first")
-    return found
-
-
-def _joined(
-    said: Mapping[str, NDArray[np.float32]], files: Sequence[ClipFile], path: Path, width: int
-) -> NDArray[np.float32]:
-    """Values of the clips of all files end to end [V, width], zeros for those that are not in the file."""
-    ids = [video for file in files for video in file.video_ids]
-    pairs = dict(join_ids(ids, list(said)))
-    if not pairs:
-        raise InputError(f"{path}: names none of the clips ({ids[0]} first), but {next(iter(said))} first")
-    zeros = np.zeros(width, np.float32)
-    return np.stack([said[pairs[video]] if video in pairs else zeros for video in ids])
-
-
-def _is_list(path: Path) -> bool:
-    return is_list(first_line(path))
-
-
 def _model(
-    asked: Request, data: _Data, values: dict[str, Any]
+    asked: Request, data: ClassData, values: dict[str, Any]
 ) -> tuple[Any, dict[str, EncoderSpec], ReleasedBackbone | None]:
     """The model as drawn, the features it reads, and the weights that its backbone is to start from."""
     default = asked.cls.Config().backbone
@@ -288,7 +121,7 @@ def _model(
     return _built(asked, values), {}, released
 
 
-def _over_features(asked: Request, data: _Data, values: dict[str, Any]) -> tuple[Any, dict[str, EncoderSpec]]:
+def _over_features(asked: Request, data: ClassData, values: dict[str, Any]) -> tuple[Any, dict[str, EncoderSpec]]:
     """The heads alone over frozen features."""
     files = [file for file in (*data.files, *data.val_files) if isinstance(file, FeatureFile)]
     if values.setdefault("backbone", "features") != "features":
@@ -319,16 +152,6 @@ def _built(asked: Request, values: dict[str, Any]) -> Any:
 
 def _stored_config(folder: Path) -> Mapping[str, Any]:
     return read_model(folder).config
-
-
-def _usable(files: Sequence[ClipFile], class_of: Sequence[Ids]) -> Usable:
-    """Rows of clips whose city is a class."""
-    known = {id(file): ids[:, 0] >= 0 for file, ids in zip(files, class_of, strict=True)}
-
-    def of(file: ClipFile) -> NDArray[np.bool_]:
-        return np.repeat(known[id(file)], np.diff(file.first_row))
-
-    return Usable(of, "has a city", "name a table of clips' cities with --labels")
 
 
 def _say_unlearnt(classes: Classes, truth: ClipTruth) -> None:
