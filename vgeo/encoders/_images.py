@@ -76,10 +76,13 @@ def resize(frames_BCHW: Tensor, size_hw: tuple[int, int], resampling: str) -> Te
 
 def normalised(frames_XCHW: Tensor, mean_std: tuple[tuple[float, ...], tuple[float, ...]], white: int = 255) -> Tensor:
     """Bring uint8 frames [..., 3, H, W] to float32 with `white` at 1, less the mean, over the deviation."""
+    pixels_XCHW = frames_XCHW / white  # a tensor of its own, in one pass
+    if mean_std == AS_IS:
+        return pixels_XCHW
     mean, std = (  # filled on the device: to copy them there would wait for it
         torch.cat([torch.full((1, 1, 1), value, device=frames_XCHW.device) for value in values]) for values in mean_std
     )
-    return (frames_XCHW.float() / white - mean) / std
+    return pixels_XCHW.sub_(mean).div_(std)
 
 
 def read_settings(name: str, settings: Mapping[str, str], defaults: Mapping[str, str]) -> dict[str, str]:
