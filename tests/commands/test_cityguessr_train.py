@@ -223,7 +223,10 @@ def test_cities_that_geonames_does_not_tell_are_named_with_the_way_out(
     ("words", "phrase"),
     [
         (["-q", *TREE, "--labels", "onecity.csv"], "all clips are of Paris: there is nothing to tell apart"),
-        ([*FEATURES, "--gallery", "few.h5"], "10 clips have no city in the gallery and are left out: Delhi, Delhi"),
+        (
+            [*FEATURES, "--gallery", "few.h5"],
+            "10 clips mean no city of the gallery, or several, and are left out: Delhi, Delhi",
+        ),
         ([*FEATURES, "--scenes", "some.txt"], "of 24 clips to train on are not known"),
         ([*FEATURES, "--clips", "clips.csv"], "5 of 6 cities have no clip to train on, Accra first"),
         ([*FRAMES, "--set", "frames=24"], "24 of 24 clips have fewer than the 24 frames"),

@@ -154,7 +154,12 @@ def _say_lost(labels: Sequence[Sequence[tuple[str, ...]]], row_of: dict[tuple[st
     if lost:
         texts = [f"{', '.join(filter(None, names))} ({count})" for names, count in lost.most_common(_MOST_NAMED)]
         more = f" and {len(lost) - _MOST_NAMED} more" if len(lost) > _MOST_NAMED else ""
-        log.warning("%d clips have no city in the gallery and are left out: %s%s", lost.total(), ", ".join(texts), more)
+        log.warning(
+            "%d clips mean no city of the gallery, or several, and are left out: %s%s",
+            lost.total(),
+            ", ".join(texts),
+            more,
+        )
 
 
 def _placed(
