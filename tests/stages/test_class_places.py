@@ -96,7 +96,7 @@ def test_a_city_in_two_states_is_two_and_said(caplog: pytest.LogCaptureFixture) 
 
 
 def test_a_city_that_several_are_meant_by_is_not_guessed(caplog: pytest.LogCaptureFixture) -> None:
-    with pytest.raises(FormatError, match="1 of 2 cities have no certain position.*--gallery"):
+    with pytest.raises(FormatError, match=r"1 of 2 cities have no certain position.*--gallery"):
         find_classes([clips(("Springfield", "", "United States"), PLACES[0])], None)
     assert "Springfield, United States: ambiguous" in caplog.text
 
