@@ -142,18 +142,24 @@ def _scenes(asked: Request, files: Sequence[ClipFile], values: dict[str, Any]) -
     if values.get("scenes") == "none":
         return None
     beside = [*(file.path / SCENES_FILE for file in files), Path("frames") / SCENES_FILE, Path(SCENES_FILE)]
-    path = asked.scenes or next((found for found in beside if found.is_file()), None)
+    ids = [video for file in files for video in file.video_ids]
+    path = asked.scenes or next(
+        (found for found in beside if found.is_file() and join_ids(ids, list(_shares(found)))), None
+    )
     if path is None:
         if "scenes" in values and not asked.source:
             raise InputError(
-                f"--set scenes={values['scenes']}: no {SCENES_FILE} here; make it with 'vgeo label-scenes'"
+                f"--set scenes={values['scenes']}: no {SCENES_FILE} of these clips; make it with 'vgeo label-scenes'"
             )
-        log.info("no %s here ('vgeo label-scenes' makes it): trained without scenes", SCENES_FILE)
+        log.info("no %s of these clips ('vgeo label-scenes' makes it): trained without scenes", SCENES_FILE)
         values["scenes"] = "none"
         return None
-    shares = read_values(path).scenes_by_clip() if _is_list(path) else read_scenes(path)
     log.info("scenes of %s", path)
-    return _joined(shares, files, path, len(GROUPS))
+    return _joined(_shares(path), files, path, len(GROUPS))
+
+
+def _shares(path: Path) -> Mapping[str, NDArray[np.float32]]:
+    return read_values(path).scenes_by_clip() if _is_list(path) else read_scenes(path)
 
 
 def _text(
