@@ -173,8 +173,11 @@ def _tables() -> None:
         ([*FEATURES, "--set", "attention_heads=4"], 78, "attention_dim must be a multiple of attention_heads"),
         ([*FEATURES, "--set", "backbone=videomae"], 78, "is trained on frames; name their folder"),
         ([*FEATURES, "--set", "text=all"], 66, "--set text=all: the gallery has no text of its cities"),
-        ([*FEATURES, "--set", "scenes=soft"], 66, "--set scenes=soft: no scenes.csv here"),
+        ([*FEATURES, "--set", "scenes=soft"], 66, "--set scenes=soft: no scenes.csv of these clips"),
         ([*FEATURES, "--layout", "cityguessr68k"], 2, "--layout: is for a data set's folder"),
+        ([*FEATURES, "--min-frames", "5"], 2, "--min-frames: says how to read a data set; name which with --layout"),
+        ([*FRAMES, "--min-frames", "5"], 2, "--min-frames: says how to read a data set; name which with --layout"),
+        ([*FEATURES, "--weights", "here"], 2, "--weights: are of a backbone, and features come without one"),
         ([*FEATURES, "--gallery", "four.csv"], 66, "none of the clips' cities is in the gallery, Accra first"),
         ([*FEATURES, "--gallery", "nowhere.csv"], 66, "nowhere.csv: names no cities"),
         ([*FEATURES, "--scenes", "strangers.txt"], 66, "strangers.txt: names none of the clips"),
@@ -203,6 +206,21 @@ def test_what_cannot_be_says_so_in_one_line(
     lines = said(capfd)
     assert len(lines) == 1 and lines[0].startswith("vgeo: ") and phrase in lines[0]
     assert not Path("m").exists()
+
+
+def test_a_model_of_features_starts_none_of_frames_nor_the_reverse(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*FEATURES, "--out", "heads"]) == run([*FRAMES, "--out", "whole"]) == 0
+    for words, phrase in (
+        (["frames", "--from", "heads"], "--from heads: knows features alone; name a feature file, not frames"),
+        (["features.h5", "--from", "whole"], "--from whole: is trained on frames; name their folder, not features"),
+        (["frames", "--from", "whole", "--weights", "x"], "--weights: are not used with --from or init=scratch"),
+    ):
+        capfd.readouterr()
+        assert run(["-q", "train", *words, *CPU, "--out", "m"]) != 0
+        lines = said(capfd)
+        assert len(lines) == 1 and phrase in lines[0]
 
 
 def test_cities_that_geonames_does_not_tell_are_named_with_the_way_out(

@@ -15,6 +15,7 @@ from vgeo.geo.hierarchy import number_places
 from vgeo.methods._classes import mean_of, softmaxes, verdict
 from vgeo.methods.base import OWN, Clips, Truth
 from vgeo.methods.cityguessr import CityGuessr, CityGuessrConfig
+from vgeo.training.sampling import plan_epoch, stream
 
 NAMES = {  # ours -> published
     **{f"heads.{i}": f"classifier_{level}" for i, level in enumerate(("city", "state", "country", "continent"))},
@@ -283,3 +284,36 @@ def test_the_hierarchy_leads_from_each_city_to_its_continent() -> None:
     method.adopt(tuple(torch.from_numpy(step) for step in hierarchy.up))
     scores = tuple(torch.eye(3)[:, :count] for count in (3, 2, 2))
     assert method.answers(scores).tolist() == hierarchy.chains().tolist()
+
+
+def test_a_number_that_never_changes_is_not_divided_by() -> None:
+    method = tiny()
+    features = torch.randn(20, 6) * 3 + 1
+    features[:, 2] = 0.25
+    method.see(features)
+    clips = Clips(features={"gist": features[:, None]}, mask_BT=torch.ones(20, 1).bool())
+    seen = method._features(clips, None)
+    torch.testing.assert_close(seen.mean(0), torch.zeros(6), atol=1e-5, rtol=0)
+    torch.testing.assert_close(seen.std(0, correction=0), torch.tensor([1.0, 1, 0, 1, 1, 1]), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_features_are_averaged_over_so_many_rows(rows: int) -> None:
+    """One is a window of a video encoder; frames=16 is of a backbone and says nothing here."""
+    method = tiny(rows=rows)
+    assert method.windows.length == rows == method.recipe("classify").clip_frames
+    assert method.windows.rows(8).shape[1] == rows
+
+
+def test_the_image_mae_sees_the_frame_it_is_set_to() -> None:
+    """Table 2: first, middle or last is that in training, too; a random one is another in each epoch."""
+    for frame, index in (("first", 0), ("middle", 5), ("last", 9)):
+        method = CityGuessr(CityGuessrConfig(backbone="mae", frame=frame, image_px=32, width=16, layers=1, heads=2))  # type: ignore[arg-type]
+        assert method.windows.rows(10, "a").tolist() == method.recipe("classify").windows.rows(10).tolist() == [[index]]
+    method = CityGuessr(CityGuessrConfig(backbone="mae", image_px=32, width=16, layers=1, heads=2))
+    assert len({int(method.windows.rows(10, name)[0, 0]) for name in "abcdefgh"}) > 2
+    recipe, drawn = method.recipe("classify"), set()
+    for epoch in range(120):
+        plan = plan_epoch(np.array([0, 10]), recipe.clip_frames, 1, stream(0, 0, epoch), False, recipe.windows)
+        drawn.add(int(plan.frame_IT[0, 0]))
+    assert drawn == set(range(10))

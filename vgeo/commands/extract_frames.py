@@ -33,7 +33,7 @@ def extract_frames(
         typer.Option(
             "--clip-frames",
             min=1,
-            help="Cut long videos into clips of some so many frames, each a clip of its own; CityGuessr68k: 850.",
+            help="Cut long videos into clips of about so many frames, each with a folder; CityGuessr68k: 850.",
             rich_help_panel=options.SAMPLING,
         ),
     ] = None,

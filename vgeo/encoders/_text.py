@@ -1,7 +1,8 @@
 """CLIP's text tower as a frozen encoder of names: Radford et al., ICML 2021, arXiv 2103.00020.
 
-CityGuessr aligns a clip with the text of its city (section 3.4): "passing only the city names through the text encoder"
-(section 4.4), so the prompt is the name itself. Its vectors have 512 numbers, which is CLIP ViT-B's joint space.
+CityGuessr (section 4.4) aligns a clip with the text of its city, or of all its levels: it speaks of "passing only the
+city names through the text encoder", so the prompt is the name itself. Its vectors have 512 numbers (section 5.2),
+which is CLIP ViT-B's joint space.
 
 Shapes: N names, L tokens, D width of the joint space.
 """

@@ -189,7 +189,7 @@ class CityGuessr(Classifier):
         """
         if clips.truth is None:
             raise ValueError("training needs labels")
-        feature_BD = self._features(clips, generator if self.training else None)
+        feature_BD = self._features(clips, generator)
         with torch.autocast(feature_BD.device.type, enabled=False):
             logits = [head(feature_BD.float()) for head in self.heads]
             real_B = clips.mask_BT.any(1)

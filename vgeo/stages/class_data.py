@@ -95,12 +95,14 @@ def _open(asked: Request, paths: Sequence[Path]) -> list[ClipFile]:
     of_features = [path.suffix.lower() in (".h5", ".hdf5") for path in paths]
     if any(of_features) != all(of_features):
         raise UsageError(f"{paths[of_features.index(False)]}: give feature files or folders of frames, not both")
+    if asked.min_frames is not None and asked.layout is None:
+        raise UsageError("--min-frames: says how to read a data set; name which with --layout")
     labels = asked.labels
     if not of_features[0]:
         recipe = Recipe(min_frames=asked.min_frames, seed=asked.options.seed)
         found = open_frames(paths, asked.layout, recipe, labels, asked.progress)
         return [_labelled_by_default(found)] if labels is None and not _has_city(found) else [found]
-    if asked.layout is not None or asked.min_frames is not None:
+    if asked.layout is not None:
         raise UsageError("--layout: is for a data set's folder, not for feature files, which know what they came from")
     files = [FeatureFile.open(path) for path in paths]
     if labels is not None:

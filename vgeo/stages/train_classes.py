@@ -105,6 +105,8 @@ def _model(
     if data.of_features:
         return *_over_features(asked, data, values), None
     if backbone == "features":
+        if "backbone" not in asked.changed and asked.source is not None:
+            raise UsageError(f"--from {asked.source.folder}: knows features alone; name a feature file, not frames")
         raise SettingError("--set backbone=features: is for feature files; for frames leave it out")
     released = None
     if asked.weights and (asked.source or values.get("init") == "scratch"):
@@ -125,9 +127,11 @@ def _over_features(asked: Request, data: ClassData, values: dict[str, Any]) -> t
     """The heads alone over frozen features."""
     files = [file for file in (*data.files, *data.val_files) if isinstance(file, FeatureFile)]
     if values.setdefault("backbone", "features") != "features":
-        raise SettingError(
-            f"--set backbone={values['backbone']}: is trained on frames; name their folder, not features"
-        )
+        theirs = asked.source if "backbone" not in asked.changed else None
+        said = f"--from {theirs.folder}" if theirs else f"--set backbone={values['backbone']}"
+        raise SettingError(f"{said}: is trained on frames; name their folder, not features")
+    if asked.weights:
+        raise UsageError("--weights: are of a backbone, and features come without one; leave them out")
     if asked.source is None:
         values.setdefault("init", "scratch")
         log.info("the features' encoder stays as it is; the paper trains it with the rest: 'vgeo train frames/'")

@@ -30,7 +30,7 @@ from vgeo.video.pixels import Shape
 
 log = logging.getLogger(__name__)
 
-_AHEAD_BYTES = 256 * 2**20  # of batches that are decoded before they are asked for: 8 of 12 clips of 16 frames
+_AHEAD_BYTES = 256 * 2**20  # of batches that are decoded before they are asked for: 10 of 12 clips of 16 frames
 _AHEAD_LEAST = 2  # of them, however large
 _MOST_THREADS = 16
 _AS_STORED = Shape()
