@@ -1,5 +1,6 @@
 """frames.jsonl: what is written is read again, and what is wrong is named by its line."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,15 @@ def test_round_trip(tmp_path: Path) -> None:
     assert (first.video_id, first.time_s, first.lat_deg) == ("Zürich", 1.0, 47.3768886)
     assert first.labels == FULL.labels and first.timestamp_utc == FULL.timestamp_utc
     assert read_frames(path) == [first, second]
+
+
+def test_frames_of_a_video_share_what_they_have_in_common(tmp_path: Path) -> None:
+    frames = [replace(FULL, frame_index=i) for i in range(2)]
+    other = replace(FULL, frame_index=2, labels={"city": "Bern"})
+    (tmp_path / "frames.jsonl").write_text(format_frames([*frames, other, BARE]))
+    first, second, third, fourth = read_frames(tmp_path)
+    assert first.labels is second.labels and first.video_id is second.video_id
+    assert (third.labels, fourth.labels, fourth.video_id) == ({"city": "Bern"}, {}, "b")
 
 
 def test_what_is_unknown_is_not_written() -> None:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,18 @@ _FIELDS = tuple(field.name for field in fields(FrameRecord))
 def read_frames(path: str | os.PathLike[str]) -> list[FrameRecord]:
     """Read frames.jsonl, or the frames.jsonl of a folder; `-` is stdin. Fields that vgeo does not know are ignored.
 
-    Raises InputError, and FormatError naming the line.
+    Frames of a video share its name and labels: a data set has millions. Raises InputError, and FormatError naming the
+    line.
     """
     file = Path(path) / "frames.jsonl" if Path(path).is_dir() else path
-    records = []
+    records: list[FrameRecord] = []
     for number, line in enumerate(read_text(file).splitlines(), start=1):
         if line.strip():
-            records.append(_record(parse_json(line, f"{file} line {number}"), f"{file} line {number}"))
+            record = _record(parse_json(line, f"{file} line {number}"), f"{file} line {number}")
+            before = records[-1] if records else record
+            if (record.video_id, record.labels) == (before.video_id, before.labels):
+                record = replace(record, video_id=before.video_id, labels=before.labels)
+            records.append(record)
     return records
 
 
