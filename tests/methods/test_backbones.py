@@ -210,6 +210,13 @@ def test_videomae_takes_other_lengths_from_scratch() -> None:
     check_shape("timesformer", dataclasses.replace(SMALL, frames=15))
 
 
+def test_a_token_of_videomae_spans_as_many_frames_as_it_is_set_to() -> None:
+    shape = dataclasses.replace(SMALL, frames=8, tubelet=4)
+    backbone = Backbone("videomae", shape)
+    assert backbone.model.embeddings.position_embeddings.shape == (1, 2 * 2 * 2, 32)
+    assert backbone(torch.rand(1, 8, 3, 32, 32)).shape == (1, 32)
+
+
 def test_pixels_as_the_published_loader_leaves_them() -> None:
     """torchvision's ToTensor on each frame: channels first, divided by 255, nothing more."""
     from torchvision.transforms.functional import to_tensor

@@ -273,6 +273,19 @@ def test_the_backbone_is_trained_with_the_rest_and_serves_as_an_encoder() -> Non
         torch.testing.assert_close(a, b)
 
 
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"classes": (5, 4, 3, 2, 1)}, "one to four numbers"), ({"classes": ()}, "one to four numbers"),
+        ({"flip": 1.5}, "flip must be in"), ({"crop": 0.0}, "crop in"), ({"learning_rate": 0.0}, "must be positive"),
+        ({"attention_heads": 4}, "multiple of attention_heads"), ({"backbone": "videomae", "frames": 15}, "not 15"),
+    ],
+)  # fmt: skip
+def test_settings_that_cannot_be_are_refused(setting: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        tiny(**setting)
+
+
 def test_the_levels_must_be_those_of_the_heads() -> None:
     with pytest.raises(ValueError, match="gallery's levels have"):
         tiny().adopt((torch.zeros(3, dtype=torch.int64), torch.zeros(3, dtype=torch.int64)))

@@ -14,7 +14,7 @@ from vgeo.errors import FormatError, InputError, UsageError
 from vgeo.formats.clip_list import ListedClip
 from vgeo.formats.features import FeatureFile, FeatureWriter
 from vgeo.stages.train_inputs import training_gallery
-from vgeo.training.data import check_encoders, digest, split, usable_frames
+from vgeo.training.data import Usable, check_encoders, clip_numbers, digest, split, usable_frames
 from vgeo.training.evaluate import whole_clips
 from vgeo.training.store import FeatureStore
 
@@ -32,6 +32,18 @@ def test_frames_without_position_and_empty_clips_are_left_out(tmp_path: Path) ->
         span = file.rows(file.video_ids.index(video))
         assert len(rows)
         assert ((rows >= span.start) & (rows < span.stop)).all()
+
+
+def test_clips_are_numbered_through_all_files(tmp_path: Path) -> None:
+    """Clips without rows count, too, and so do those that are left out."""
+    first = SimpleNamespace(video_ids=list("abcd"), first_row=np.array([0, 2, 2, 5, 5]), latlon_deg=np.zeros((5, 2)))
+    second = SimpleNamespace(video_ids=list("ef"), first_row=np.array([0, 1, 4]), latlon_deg=np.zeros((4, 2)))
+    some = {id(first): [0, 1, 1, 1, 1], id(second): [0, 0, 1, 1]}
+    usable = Usable(lambda file: np.array(some[id(file)], bool), "is wanted", "-")
+    frames = usable_frames([first, second], usable)
+    assert frames.video_ids == ("a", "c", "f")
+    assert clip_numbers(frames, [first, second]).tolist() == [0, 2, 5]
+    assert clip_numbers(frames.of_clips(np.array([2, 0])), [first, second]).tolist() == [5, 0]
 
 
 def test_a_fraction_is_drawn_by_clip_and_seed(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from vgeo.encoders._windows import Windows
 from vgeo.training.sampling import one_ahead, own_part, plan_epoch, stream
 
 FIRST = np.array([0, 5, 6, 26, 36])  # clips of 5, 1, 20 and 10 frames
@@ -94,6 +95,35 @@ def test_a_run_of_neighbours_is_any_of_a_clips_runs() -> None:
     for clip, seen in count.items():
         share = 1 / len(seen)
         assert seen / rounds == pytest.approx(share, abs=5 * np.sqrt(share * (1 - share) / rounds)), clip
+
+
+def test_a_window_is_any_of_a_clips_windows() -> None:
+    """Windows of 8 one after the other: of 20 frames three, of 10 two, of short clips one that repeats its last."""
+    windows = {
+        0: [[0, 1, 2, 3, 4, 4, 4, 4]],
+        1: [[5] * 8],
+        2: [list(range(6, 14)), list(range(14, 22)), list(range(18, 26))],
+        3: [list(range(26, 34)), list(range(28, 36))],
+    }
+    count = {clip: np.zeros(len(some)) for clip, some in windows.items()}
+    rounds = 4000
+    for epoch in range(rounds):
+        plan = plan_epoch(FIRST, 8, 3, stream(2, 0, epoch), windows=Windows(length=8, rule="windows"))
+        clips = CLIP_OF[plan.frame_IT[:, 0]]
+        assert sorted(clips) == [0, 1, 2, 3]
+        for frames, mask, clip in zip(plan.frame_IT, plan.mask_IT, clips, strict=True):
+            count[clip][windows[clip].index(frames.tolist())] += 1
+            true = {0: 5, 1: 1}.get(clip, 8)
+            assert mask.tolist() == [True] * true + [False] * (8 - true)
+    for clip, seen in count.items():
+        share = 1 / len(seen)
+        assert seen / rounds == pytest.approx(share, abs=5 * np.sqrt(share * (1 - share) / rounds)), clip
+
+
+def test_clips_of_one_length_draw_windows_of_their_own() -> None:
+    first = np.arange(0, 1001, 100)
+    plan = plan_epoch(first, 8, 10, stream(0, 0, 0), windows=Windows(length=8, rule="windows"))
+    assert len(set(plan.frame_IT[:, 0] % 100)) > 3
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 7])

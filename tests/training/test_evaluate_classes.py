@@ -115,6 +115,16 @@ def test_the_windows_are_those_of_the_method(tmp_path: Path) -> None:
     assert mask.tolist() == [[True, True], [True, True], [True, False]]
 
 
+def test_a_random_frame_is_the_one_that_localize_looks_at(tmp_path: Path) -> None:
+    """It is always the same of a clip of this name."""
+    shape = {"image_px": 32, "width": 16, "layers": 1, "heads": 2, "mlp": 16}
+    method = CityGuessr(CityGuessrConfig(backbone="mae", init="scratch", **shape))  # type: ignore[arg-type]
+    rows = [[0.0] * (CITIES + COUNTRIES)] * 9
+    frames = torch.cat([frame for frame, *_ in all_windows(method, store(tmp_path, [rows] * 6))])
+    expected = [9 * clip + int(method.windows.rows(9, f"v{clip}")[0, 0]) for clip in range(6)]
+    assert frames[:, 0].tolist() == expected and len({frame % 9 for frame in expected}) > 2
+
+
 def test_training_goes_on_as_if_nothing_were_measured(tmp_path: Path) -> None:
     method = reader().train()
     state = torch.get_rng_state()

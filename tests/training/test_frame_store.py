@@ -196,8 +196,9 @@ def test_each_item_has_the_truth_of_its_clip(tmp_path: Path, make: Make) -> None
     assert make(store._sets[0]).batch(torch.tensor([[0]]), torch.tensor([[True]])).truth is None
 
 
+@pytest.mark.parametrize("accumulate", [1, 2])
 def test_two_processes_decode_their_parts_and_no_more(
-    tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch, accumulate: int
 ) -> None:
     """As the loop asks for them: short parts are filled up, with black pictures that nobody decodes."""
     one = write_set(tmp_path / "a", [3, 5, 2, 4, 6, 3, 3])
@@ -207,17 +208,17 @@ def test_two_processes_decode_their_parts_and_no_more(
     for number in range(2):
         monkeypatch.setattr("vgeo.training.loop.rank", lambda number=number: number)
         store = make(one)
-        loop = Loop(None, store, Options(accumulate=2), CPU)  # type: ignore[arg-type]
+        loop = Loop(None, store, Options(accumulate=accumulate), CPU)  # type: ignore[arg-type]
         plan = loop._plan(recipe, 0, 0)
         urgent = watched(store, monkeypatch)
         frame_IT, mask_IT = store.plan(plan, loop._own_pieces(plan))
         seen[number] = []
-        for piece in pieces_of(plan, 2):
+        for piece in pieces_of(plan, accumulate):
             own, missing = own_part(piece, number, 2)
             padded = (F.pad(values[own], (0, 0, 0, missing)) for values in (frame_IT, mask_IT))
             seen[number].append(store.batch(*padded))
         assert not any(urgent), "also an empty part counts"
-    for piece, first, second in zip(pieces_of(plan, 2), *seen.values(), strict=True):
+    for piece, first, second in zip(pieces_of(plan, accumulate), *seen.values(), strict=True):
         assert first.frames_BTSSC is not None and second.frames_BTSSC is not None
         assert first.frames_BTSSC.shape == second.frames_BTSSC.shape, "tensors have one shape in all"
         joined = torch.cat([first.frames_BTSSC, second.frames_BTSSC])
