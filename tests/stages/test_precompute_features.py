@@ -5,6 +5,7 @@ import json
 import shutil
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import av
@@ -18,10 +19,10 @@ from vgeo.errors import FormatError, InputError, SettingError, UsageError
 from vgeo.formats.features import FeatureFile
 from vgeo.geo.sphere import distance_km
 from vgeo.stages import encode
-from vgeo.stages.encode import Viewing, encode_clip, load_encoders, read_weights
+from vgeo.stages.encode import ClipFeatures, FrameStream, Viewing, encode_stream, load_encoders, read_weights
 from vgeo.stages.extract_frames import extract_frames
 from vgeo.stages.precompute_features import precompute_features
-from vgeo.video.clips import TrackSource, find_clips
+from vgeo.video.clips import Clip, TrackSource, find_clips
 from vgeo.video.sampling import Sampling
 
 COMPUTE = device.Compute(torch.device("cpu"), torch.float32)
@@ -234,7 +235,12 @@ class Slow(Encoder):
         return frames_BHWC.float().mean(dim=(1, 2, 3))[:, None]
 
 
-def test_encode_clip_alone_gives_the_same_as_the_file(clips: Path, features: Path) -> None:
+def encode_clip(clip: Clip, encoders: Mapping[str, Encoder], viewing: Viewing = Viewing()) -> ClipFeatures:
+    with FrameStream(clip, viewing) as stream:
+        return encode_stream(stream, encoders)
+
+
+def test_a_clip_alone_gives_the_same_as_the_file(clips: Path, features: Path) -> None:
     clip = find_clips([clips])[1]
     found = encode_clip(clip, load_encoders(["gist"], COMPUTE), Viewing(batch_size=5))
     file = FeatureFile.open(features)

@@ -89,17 +89,6 @@ def check_shape(family: Family, shape: BackboneShape) -> None:
         )
 
 
-def shape_of(family: Family, repository: str = "") -> BackboneShape | None:
-    """Return the shape of released weights by their hub id, "" for the family's usual ones; None: not known."""
-    import transformers
-
-    released = ENCODER[family].SHAPES.get(repository or ENCODER[family].REPOSITORY)
-    if released is None:
-        return None
-    names = {"videomae": "VideoMAEConfig", "timesformer": "TimesformerConfig", "mae": "ViTMAEConfig"}
-    return shape_of_config(getattr(transformers, names[family])(**released))
-
-
 def shape_of_config(config: Any) -> BackboneShape:
     """Read a shape off transformers' configuration of a model."""
     return BackboneShape(

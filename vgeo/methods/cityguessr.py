@@ -142,7 +142,7 @@ class CityGuessr(Classifier):
         """Eq. 5 from the coarsest level down: each class by its own probability times all of those it lies in.
 
         What comes out is the geometric mean of these, which has the order of the product. Ours: the product itself
-        counts the same evidence once for each level, and made to sum to one it is far too sure.
+        counts the same evidence once for each level, so that made to sum to one it is too sure.
         """
         if not self.config.multiply:
             return probability

@@ -118,19 +118,11 @@ def read_weights(words: Sequence[str], names: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def encode_clip(
-    clip: Clip,
-    encoders: Mapping[str, Encoder],
-    viewing: Viewing = Viewing(),
-    progress: Progress = SILENT,
-) -> ClipFeatures:
-    """Open, decode and encode one clip. Raises InputError, FormatError, MissingModelError or UsageError."""
-    with FrameStream(clip, viewing, common_windows(encoders)) as stream:
-        return encode_stream(stream, encoders, progress)
-
-
 def encode_stream(stream: "FrameStream", encoders: Mapping[str, Encoder], progress: Progress = SILENT) -> ClipFeatures:
-    """Encode the frames of a stream, each batch by every encoder; advances `progress` by 1 over the clip."""
+    """Encode the frames of a stream, each batch by every encoder; advances `progress` by 1 over the clip.
+
+    Raises InputError, FormatError, MissingModelError or UsageError.
+    """
     rows: Rows | None = None
     frames: list[tuple[float, int, float, float]] = []
     start = time.perf_counter()
