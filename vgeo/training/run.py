@@ -121,7 +121,8 @@ class Run:
         facts = {"settings": self.settings, "position": asdict(position), "best": asdict(best)}
         assert self.loop.optimizer is not None
         self.kept = Kept(best, weights, snapshot(self.loop.method, self.loop.optimizer, facts), metrics)
-        if result.waited_s > _MUCH * result.seconds and not self._said_waiting:
+        # In the first epoch pictures may be decoded that then stay in memory.
+        if result.epoch > 1 and result.waited_s > _MUCH * result.seconds and not self._said_waiting:
             self._said_waiting = True
             log.warning(
                 "%.0f%% of the epoch passed waiting for pictures; smaller ones are faster: "
