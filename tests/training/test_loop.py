@@ -1,6 +1,7 @@
 """The loop: phases, steps, accumulation, randomness, and what happens when the loss breaks."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,12 +16,14 @@ from vgeo.formats.features import FeatureFile
 from vgeo.formats.gallery import Gallery
 from vgeo.geo.sphere import distance_km
 from vgeo.methods.base import Clips
+from vgeo.methods.cityguessr import CityGuessr
 from vgeo.methods.vidtag import VidTag
 from vgeo.training.curve import Curve
 from vgeo.training.data import usable_frames
 from vgeo.training.evaluate import gallery_keys, validate
 from vgeo.training.loop import Loop, Options, Position
 from vgeo.training.store import FeatureStore
+from vgeo.training.truth import ClipTruth
 
 CPU = Compute(torch.device("cpu"), torch.float32)
 
@@ -299,3 +302,27 @@ def test_the_curve_is_thinned_evenly() -> None:
     assert drawn[-1] == "▁"
     assert list(drawn) == sorted(drawn, reverse=True)
     assert curve.note().startswith("loss 1 ")
+
+
+@pytest.mark.parametrize("tla_reduction", ["sum", "mean"])
+def test_windows_weigh_alike_in_pieces_however_many_frames_they_repeat(tmp_path: Path, tla_reduction: str) -> None:
+    """A step of pieces is that of the whole batch, also of the text's term, which is a sum."""
+    file = worlds.write_features(tmp_path / "f.h5", {f"c{i}": 1 + 2 * (i % 3) for i in range(7)})
+    generator = np.random.default_rng(0)
+    city = generator.integers(0, 5, 7)
+    classes = np.stack([city, city * 4 // 5, city * 3 // 5, city * 2 // 5], -1)
+    truth = ClipTruth(classes, generator.dirichlet(np.ones(16), 7).astype(np.float32))
+    ended = []
+    for accumulate in (1, 3):
+        torch.manual_seed(0)
+        method = CityGuessr(replace(CityGuessr.debug_config(), feature_dim=8, rows=3, tla_reduction=tla_reduction))  # type: ignore[arg-type]
+        up = (torch.tensor([0, 0, 1, 2, 3]), torch.tensor([0, 0, 1, 2]), torch.tensor([0, 0, 1]))
+        method.adopt(up, torch.randn(5, 24, generator=torch.Generator().manual_seed(7)))
+        store = FeatureStore([file], usable_frames([file]), ["gist"], CPU, truth=truth)
+        loop = Loop(method, store, Options(accumulate=accumulate, batch_size=7, epochs=1), CPU)
+        (result,) = loop.run()
+        gradients = torch.cat([p.grad.flatten() for p in method.parameters() if p.grad is not None])
+        ended.append((result.losses, gradients))
+    (whole, alone), (pieces, joined) = ended
+    assert pieces == pytest.approx(whole, rel=1e-5)
+    torch.testing.assert_close(joined, alone, rtol=1e-4, atol=1e-6)

@@ -51,3 +51,16 @@ def test_adam_takes_the_steps_of_the_formula(decay: float) -> None:
             corrected = math.sqrt(square[i] / (1 - 0.999**step)) + 1e-8
             expected[i] -= rate * mean[i] / (1 - 0.9**step) / corrected
     assert weight.tolist() == pytest.approx(expected, rel=1e-12)
+
+
+def test_each_parameter_goes_at_its_own_part_of_the_rate() -> None:
+    """Adam's first step is the rate, whatever the gradient."""
+    slow, fast, still = (torch.nn.Parameter(torch.zeros(3)) for _ in range(3))
+    optimizer = adam([slow, fast, still], recipe(), [0.1, 1.0, 0.0])
+    set_rate(optimizer, 0.05)
+    for parameter in (slow, fast, still):
+        parameter.grad = torch.full((3,), 7.0)
+    optimizer.step()
+    assert slow.tolist() == pytest.approx([-0.005] * 3, rel=1e-4)
+    assert fast.tolist() == pytest.approx([-0.05] * 3, rel=1e-4)
+    assert still.tolist() == [0.0] * 3
