@@ -192,6 +192,7 @@ def _tables() -> None:
         (["-q", "train", "clip.mp4", *FRAMES[3:]], 2, "clip.mp4: a video (1 in all), and what is trained here reads"),
         ([*FEATURES[:-1], "bf16", "--from", "none"], 66, "none: no model folder"),
         ([*FEATURES[:3], "--method", "geoclip", "--scenes", "l/train.txt"], 2, "--scenes: geoclip learns positions"),
+        (["-q", "train", "frames", "--method", "geoclip"], 2, "frames: a folder, and geoclip learns over features"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_says_so_in_one_line(
@@ -290,6 +291,13 @@ def test_features_that_are_not_finite_are_named(folder: Path, capfd: pytest.Capt
     assert run(["-q", "localize", "nan.h5", "--model", "good", "--out", "p.csv"]) == 3
     assert any(f"features of {video} are not finite" in line for line in said(capfd))
     assert len(answers("p.csv")) == 29, "the others are answered"
+
+
+def test_localize_says_which_clips_are_short(folder: Path) -> None:
+    assert run([*FEATURES, "--out", "m"]) == 0
+    assert run(["-q", "localize", "features.h5", "--model", "m", "--out", "p.csv", "--report", "r.jsonl"]) == 0
+    messages = [json.loads(line)["message"] for line in Path("r.jsonl").read_text().splitlines()]
+    assert messages == ["10 frames, fewer than the 16 of a window"] + [""] * 29
 
 
 @pytest.fixture

@@ -141,3 +141,11 @@ def test_real_tables(shared_dir: Path) -> None:
     ]
     order = np.argsort(gallery.labels["city"])
     assert distance_km(gallery.latlon_deg[order], [SINGAPORE, STUTTGART]).max() < 5
+
+
+def test_of_many_unknown_cities_the_first_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = table(tmp_path, "city,country\n" + "".join(f"Xqzv{i:03d},France\n" for i in range(50)))
+    with pytest.raises(FormatError, match="50 of 50 cities have no certain position"):
+        named_cities([path])
+    said = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert len(said) == 21 and said[0].startswith("Xqzv000") and said[-1] == "and 30 more"

@@ -23,6 +23,8 @@ from vgeo.stages.gallery_inputs import Source
 
 log = logging.getLogger(__name__)
 
+_MOST_SAID = 20  # cities that are not found, one by one
+
 _SOURCE = "GeoNames, CC BY 4.0"
 
 
@@ -77,8 +79,10 @@ def _looked_up(named: Sequence[PlaceLabels], min_population: int) -> list[tuple[
     table = places.load_cities(min_population)
     found = find_cities([_wanted(labels) for labels in named], table, min_population)
     problems = [one.problem for one in found if one.problem]
-    for problem in problems:
+    for problem in problems[:_MOST_SAID]:
         log.error("%s", problem)
+    if len(problems) > _MOST_SAID:
+        log.error("and %d more", len(problems) - _MOST_SAID)
     if problems:
         raise FormatError(f"{len(problems)} of {len(named)} cities have no certain position; nothing is written")
     cities: dict[int, PlaceLabels] = {}

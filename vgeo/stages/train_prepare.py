@@ -91,6 +91,11 @@ def prepare_search(asked: Request) -> Prepared:
     }.items():  # fmt: skip
         if value is not None:
             raise UsageError(f"--{what}: {asked.name} learns positions; that is for methods that learn cities")
+    if folders := [path for path in (*asked.inputs, *asked.val) if path.is_dir()]:
+        raise UsageError(
+            f"{folders[0]}: a folder, and {asked.name} learns over features; make them with "
+            f"'vgeo precompute-features {folders[0]}'"
+        )
     files, val_files = ([FeatureFile.open(path) for path in paths] for paths in (asked.inputs, asked.val))
     if asked.at != "own":
         cities = city_gallery(asked.gallery)
