@@ -77,6 +77,8 @@ def read_class_data(asked: Request, values: dict[str, Any]) -> ClassData:
 
     Raises what `train` does.
     """
+    if asked.labels is not None and is_stdio(asked.labels) and len(asked.inputs) + len(asked.val) > 1:
+        raise UsageError("--labels -: stdin is read once, and there are several inputs; give the table as a file")
     files, val_files = _open(asked, asked.inputs), _open(asked, asked.val)
     if val_files and isinstance(files[0], FeatureFile) != isinstance(val_files[0], FeatureFile):
         kind = "feature files" if isinstance(files[0], FeatureFile) else "a folder of frames"
@@ -219,4 +221,4 @@ def _joined(
 
 
 def _is_list(path: Path) -> bool:
-    return is_list(first_line(path))
+    return not is_stdio(path) and is_list(first_line(path))

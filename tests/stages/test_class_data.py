@@ -1,0 +1,128 @@
+"""What a classifier learns from: whose labels, scenes and text a clip gets, through several files."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.training import worlds
+from vgeo.errors import UsageError
+from vgeo.formats.cityguessr_list import TEXT
+from vgeo.formats.features import FeatureFile
+from vgeo.formats.scenes import GROUPS, ClipScenes, write_scenes
+from vgeo.records import LEVELS
+from vgeo.stages.class_data import ClassData, read_class_data
+from vgeo.stages.train_prepare import Request
+from vgeo.training.data import usable_frames
+
+PLACES = {
+    "Bonn": ("Bonn", "Nordrhein-Westfalen", "Germany", "Europe"),
+    "Lyon": ("Lyon", "Auvergne-Rhone-Alpes", "France", "Europe"),
+    "Oslo": ("Oslo", "Oslo", "Norway", "Europe"),
+}
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def write(name: str, city_of: dict[str, str | None]) -> Path:
+    """A feature file of clips of 1, 2, ... frames; None: not labelled."""
+    labels = [dict(zip(LEVELS, PLACES[city], strict=True)) if city else {} for city in city_of.values()]
+    worlds.write_features(Path(name), {clip: 1 + i for i, clip in enumerate(city_of)}, labels=labels)
+    return Path(name)
+
+
+def table(name: str, city_of: dict[str, str]) -> Path:
+    rows = [",".join((clip, *PLACES[city])) for clip, city in city_of.items()]
+    Path(name).parent.mkdir(exist_ok=True)
+    Path(name).write_text("\n".join(["video_id,city,state,country,continent", *rows]) + "\n")
+    return Path(name)
+
+
+def published(name: str, ids: dict[str, int], first: float = 0.0) -> Path:
+    """Lines of a list; the text of city i is i + 1 + `first`, then zeros, the scenes are all of group i."""
+    lines = []
+    for clip, city in ids.items():
+        text = [city + 1 + first] + [0.0] * (TEXT - 1)
+        scenes = [float(group == city) for group in range(len(GROUPS))]
+        lines.append(",".join([f"/far/{clip}", *[str(city)] * 4, *map(str, [*text, *scenes])]))
+    Path(name).write_text("\n".join(lines) + "\n")
+    return Path(name)
+
+
+def read(*inputs: Path, values: dict[str, Any] | None = None, **asked: Any) -> ClassData:
+    nothing: Any = SimpleNamespace(seed=0)
+    plain = Request(
+        name="cityguessr", cls=Any, inputs=inputs, changed={}, options=nothing, compute=nothing, folder=Path("m")
+    )  # type: ignore[arg-type]
+    return read_class_data(replace(plain, **asked), {} if values is None else values)
+
+
+def cities(data: ClassData) -> list[str]:
+    """The city of each clip of all files."""
+    return [data.classes.hierarchy.names[0][one] if one >= 0 else "-" for one in data.class_VL[:, 0]]
+
+
+def test_clips_of_several_files_and_of_val_have_their_own_labels_and_scenes() -> None:
+    files = [write("a.h5", {"a0": "Oslo", "a1": None}), write("b.h5", {"b0": "Bonn", "b1": "Lyon"})]
+    val = [write("v.h5", {"v0": None, "v1": "Lyon", "v2": "Oslo"})]
+    group = {"a0": 4, "b0": 5, "b1": 6, "v1": 7, "v2": 8}
+    eye = np.eye(len(GROUPS))
+    write_scenes("s.csv", [ClipScenes(video_id=clip, frames=3, shares=eye[one]) for clip, one in group.items()])
+    data = read(*files, val=val, scenes=Path("s.csv"))
+    assert cities(data) == ["Oslo", "-", "Bonn", "Lyon", "-", "Lyon", "Oslo"]
+    for some, expected in ((data.files, ["a0", "b0", "b1"]), (data.val_files, ["v1", "v2"])):
+        frames = usable_frames(some, data.usable)
+        assert list(frames.video_ids) == expected
+        truth = data.truth(frames, some)
+        names = [data.classes.hierarchy.names[0][one] for one in truth.class_VL[:, 0]]
+        said = {"a0": "Oslo", "b0": "Bonn", "b1": "Lyon", "v1": "Lyon", "v2": "Oslo"}
+        assert names == [said[clip] for clip in expected]
+        assert truth.scene_VP is not None
+        assert truth.scene_VP.argmax(1).tolist() == [group[clip] for clip in expected]
+    assert len(usable_frames(data.files, data.usable)) == 1 + 1 + 2
+    assert len(usable_frames(data.val_files, data.usable)) == 2 + 3
+
+
+def test_a_clips_own_labels_stand_unless_a_table_is_named() -> None:
+    default = table("clips/clips.csv", {"a0": "Lyon", "a1": "Lyon"})
+    assert cities(read(write("a.h5", {"a0": "Oslo", "a1": None}))) == ["Oslo", "-"]
+    assert cities(read(write("b.h5", {"a0": None, "a1": None}))) == ["Lyon", "Lyon"]
+    assert cities(read(Path("a.h5"), labels=default)) == ["Lyon", "Lyon"]
+
+
+def test_a_table_on_stdin_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = table("t.csv", {"a0": "Lyon", "a1": "Bonn"}).read_bytes()
+    stdin = SimpleNamespace(buffer=io.BytesIO(said))
+    monkeypatch.setattr("sys.stdin", stdin)
+    file = write("a.h5", {"a0": None, "a1": None})
+    assert cities(read(file, labels=Path("-"))) == ["Lyon", "Bonn"]
+    with pytest.raises(UsageError, match="--labels -: stdin is read once"):
+        read(file, val=[file], labels=Path("-"))
+
+
+def test_the_text_of_a_list_goes_to_the_classes_by_their_clips() -> None:
+    """Ids of a list are not those of the classes: Oslo is 0 there."""
+    file = write("a.h5", {"a0": "Oslo", "a1": "Bonn", "a2": None, "a3": "Oslo"})
+    values: dict[str, Any] = {}
+    data = read(file, values=values, text=published("l.txt", {"a0": 0, "a1": 5, "a2": 9}))
+    assert data.text_GX is not None and values["text_dim"] == TEXT
+    assert dict(zip(data.classes.hierarchy.names[0], data.text_GX[:, 0], strict=True)) == {"Bonn": 6.0, "Oslo": 1.0}
+    assert data.scene_VP is None and values["scenes"] == "none"
+
+
+def test_scenes_of_a_list_are_known_by_the_first_line() -> None:
+    file = write("a.h5", {"a0": "Oslo", "a1": "Bonn"})
+    data = read(file, scenes=published("l.txt", {"a1": 3, "a0": 2}))
+    assert data.scene_VP is not None and data.scene_VP.argmax(1).tolist() == [2, 3]
+
+
+def test_feature_files_keep_their_features() -> None:
+    data = read(write("a.h5", {"a0": "Oslo"}))
+    assert data.of_features and isinstance(data.files[0], FeatureFile)
