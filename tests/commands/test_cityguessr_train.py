@@ -2,7 +2,12 @@
 
 import csv
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -367,4 +372,52 @@ def test_an_interrupted_run_over_frames_goes_on_bit_by_bit(
         assert run([*[word for word in straight if word != "-q"], "--out", "m"]) == 130
     assert "m keeps 1 epochs; --resume goes on from there" in capfd.readouterr().err
     assert run([*straight, "--out", "m", "--resume"]) == 0
+    same_folders(Path("straight"), Path("m"))
+
+
+SCRIPT = """
+import sys, torch
+torch.set_num_threads(1)
+import vgeo.training.run as run
+run._WRITE_EVERY_S = run._REST = 0  # every epoch is written
+from vgeo.cli import run
+sys.exit(run(sys.argv[1:]))
+"""
+
+
+def start(words: Sequence[str], epochs: int) -> "subprocess.Popen[str]":
+    """Start a process, and return when it has said that so many more epochs are done."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, *words], stderr=subprocess.PIPE, text=True, env=environment
+    )
+    assert process.stderr is not None
+    seen = []
+    for line in process.stderr:
+        seen.append(line)
+        epochs -= line.startswith("classify ")
+        if epochs <= 0:
+            return process
+    raise AssertionError("".join(seen))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("data", ["frames", "features.h5"])
+def test_a_kill_at_any_moment_is_made_good_bit_by_bit(folder: Path, data: str) -> None:
+    drawn = [*TINY, "--set", "flip=0.5", "--set", "crop=0.8"] if data == "frames" else []
+    words = ["train", data, "--method", "cityguessr", *CPU, *drawn, "--epochs", "40", "--eval-every", "1"]
+    assert run([*words, "-q", "--out", "straight"]) == 0
+    resume: list[str] = []
+    for delay_s in (0.0, 0.004, 0.02, 0.05):
+        process = start([*words, "--out", "m", *resume], 6)
+        time.sleep(delay_s)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+        resume = ["--resume"]
+    process = start([*words, "--out", "m", "--resume"], 3)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    rest = process.stderr.read()
+    assert process.wait() == 130 and "Traceback" not in rest and "--resume goes on from there" in rest
+    assert run([*words, "-q", "--out", "m", "--resume"]) == 0
     same_folders(Path("straight"), Path("m"))
