@@ -3,6 +3,7 @@
 Features are the logits themselves: heads that pick some of their numbers. Three cities, two of them in one country.
 """
 
+from dataclasses import replace
 from math import log, sqrt
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from vgeo.errors import FormatError, InputError, SettingError, UsageError
 from vgeo.formats.gallery import Gallery, write_gallery
 from vgeo.geo.sphere import distance_km
 from vgeo.methods._cityguessr_config import CityGuessrConfig
+from vgeo.methods.base import OWN
 from vgeo.methods.cityguessr import CityGuessr
 from vgeo.records import Localization
 from vgeo.stages.classifier import ClassLocalizer
@@ -167,6 +169,40 @@ def test_rows_of_frames_are_averaged_window_by_window(tmp_path: Path) -> None:
     assert alone.candidate_scores[0, 0] == pytest.approx(0.5, rel=1e-3), "a frame that fills a window counts once"
     assert ClassLocalizer(made, CPU).remark(1) == "1 frames, fewer than the 2 of a window"
     assert ClassLocalizer(made, CPU).remark(2) == ""
+
+
+def test_repeated_rows_of_a_short_clip_count_once(tmp_path: Path) -> None:
+    made = model(tmp_path, rows=4, multiply=False)
+    found = place(query([[2, 0, 0, 0, 0], [0, 1, 0, 0, 0]]), made)
+    mean = np.exp([1, 0.5, 0])
+    assert found.candidate_scores[0, 0] == pytest.approx(mean[0] / mean.sum(), rel=1e-3)
+
+
+def test_most_windows_say_a_city_whose_country_fewer_say(tmp_path: Path) -> None:
+    """Three windows of Lyon, two of each German city: four of seven are in Germany."""
+    says = {"Lyon": [0.2, 0.2, 0.6], "Bonn": [0.6, 0.2, 0.2], "Köln": [0.2, 0.6, 0.2]}
+    cities = [says[name] for name in ("Lyon", "Bonn", "Köln", "Lyon", "Bonn", "Köln", "Lyon")]
+    countries = [[0.7, 0.3] if city[2] > 0.5 else [0.3, 0.7] for city in cities]
+    for evaluation, country in (("codependent", "France"), ("independent", "Germany")):
+        made = model(tmp_path, evaluation=evaluation, multiply=False)
+        found = place(windows(cities, countries), made, by_vote="majority")
+        assert found.places == ("Lyon, France",) and ranking(found, 2)[0][0] == country
+        assert ranking(found, 2)[0][1] == pytest.approx(3 / 7 if country == "France" else 4 / 7)
+
+
+def test_rows_of_the_models_own_backbone_are_windows_in_order_of_time(tmp_path: Path) -> None:
+    made = model(tmp_path)
+    made.method.backbone = torch.nn.Identity()  # type: ignore[assignment]
+    clip = replace(windows(), features={OWN: windows().features["gist"]})
+    found = place(clip, replace(made, encoders={}), per_window=True)
+    assert found.places == ("Bonn, Germany", "Bonn, Germany", "Lyon, France")
+    assert found.track.time_s.tolist() == [0, 0.5, 1]
+
+
+def test_features_just_computed_are_answered_as_those_of_a_file(tmp_path: Path) -> None:
+    """A file keeps them in half precision, which takes 0.7001 and 0.7 to be equal: the first of equal cities wins."""
+    found = place(query([[0.7, 0.7001, 0, 0, 0]]), model(tmp_path, multiply=False))
+    assert found.places == ("Bonn, Germany",)
 
 
 def test_without_names(tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     images = torch.stack([torch.from_numpy(picture(64, 64, seed)) for seed in range(12)]).permute(0, 3, 1, 2) / 255
     with torch.no_grad():  # random pictures lie together for a random model: their middle is taken out
         model.vision_model.post_layernorm.bias -= model.vision_model((images - 0.45) / 0.26).pooler_output.mean(0)
+        model.text_projection.weight[0] *= 20  # so that the descriptions' vectors are of different lengths
     folder = tmp_path_factory.mktemp("clip")
     model.save_pretrained(folder)
     return folder
@@ -60,7 +61,7 @@ def test_soft_labels_are_shares_and_the_first_of_equals_has_the_majority() -> No
 
 
 def test_a_places_network_labels_as_worked_out_by_hand(
-    places: tuple[torch.nn.Module, Path, Path], tmp_path: Path
+    places: tuple[torch.nn.Module, Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     model, weights, table = places
     clips = {
@@ -78,7 +79,14 @@ def test_a_places_network_labels_as_worked_out_by_hand(
     assert [plain.count(group) / 9 for group in range(16)] != expected["a"].tolist()  # the mixing matters
 
     out = tmp_path / "scenes.csv"
-    outcomes = label_scenes([tmp_path / "clips"], out, str(weights), groups=table, batch_size=4, compute=COMPUTE)
+    with caplog.at_level(logging.INFO):
+        outcomes = label_scenes([tmp_path / "clips"], out, str(weights), groups=table, batch_size=4, compute=COMPUTE)
+    indoor, natural, built = (
+        (9 * expected["a"][part].sum() + 3 * expected["b"][part].sum()) / 12
+        for part in (slice(6), slice(6, 10), slice(10, 16))
+    )
+    said = f"indoor {indoor:.0%}; outdoor, natural {natural:.0%}; outdoor, man-made {built:.0%}"
+    assert f"scenes.csv: 2 clips, 12 frames: {said}" in caplog.text
     assert [(outcome.status, outcome.frames) for outcome in outcomes] == [("done", 9), ("done", 3)]
     found = read_scenes(out)
     assert list(found) == ["a", "b"]

@@ -99,6 +99,9 @@ def test_only_what_lies_between_two_times(videos: Path, tmp_path: Path) -> None:
     }
     first = clips["tokyo_000"][0]
     assert (first.time_s, first.timestamp_utc) == (0.08, "2024-06-01T12:00:01.080Z")
+    assert [record.frame_index for record in clips["tokyo_000"]] == [number - 25 for number in expected(25, 65)]
+    facts = json.loads((tmp_path / "out" / "tokyo_000" / "clip.json").read_text())
+    assert (facts["first_frame"], facts["start_s"]) == (25, 1)
 
 
 def test_square_tracks_and_offsets(videos: Path, tmp_path: Path) -> None:
@@ -172,6 +175,21 @@ def test_labels_of_videos_and_of_clips(
     )
     extract_frames([videos], out, cutting=CUTTING)
     assert {tuple(records[0].labels) for records in by_clip(out).values()} == {("source",)}, "without a table, none"
+
+
+def test_a_table_comes_before_the_labels_that_frames_carry(videos: Path, tmp_path: Path) -> None:
+    def named(city: str) -> Path:
+        (tmp_path / "t.csv").write_text(f"video_id,city\ntokyo,{city}\n")
+        return tmp_path / "t.csv"
+
+    extract_frames([videos / "tokyo.mp4"], tmp_path / "all", Sampling(stride=1), labels=named("Tokyo"))
+    for labels, city in ((None, "Tokyo"), (named("Kyoto"), "Kyoto"), (named("Osaka"), "Osaka"), (None, "Tokyo")):
+        extract_frames([tmp_path / "all"], tmp_path / "cut", cutting=CUTTING, labels=labels and named(city))
+        clips = by_clip(tmp_path / "cut")
+        assert {record.labels["city"] for records in clips.values() for record in records} == {city}
+    (tmp_path / "fresh").mkdir()
+    extract_frames([tmp_path / "all"], tmp_path / "fresh", cutting=CUTTING, labels=named("Nara"))
+    assert {records[0].labels["city"] for records in by_clip(tmp_path / "fresh").values()} == {"Nara"}
 
 
 def test_labels_of_videos_that_stay_whole(videos: Path, tmp_path: Path) -> None:
