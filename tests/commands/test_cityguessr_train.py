@@ -79,17 +79,17 @@ def said(capfd: pytest.CaptureFixture[str]) -> list[str]:
 
 
 def test_the_bare_command_over_features(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert run(["train", "--method", "cityguessr", "--epochs", "20", *CPU]) == 0
+    assert run(["train", "--method", "cityguessr", "--epochs", "8", *CPU]) == 0
     out, err = capfd.readouterr()
     assert out == "" and "6 cities, 5 states, 4 countries, 3 continents" in err
     model = Path("models/cityguessr")
     before = (model / "model.safetensors").read_bytes()
-    assert run(["-q", "train", "--method", "cityguessr", "--epochs", "20", *CPU]) == 73
+    assert run(["-q", "train", "--method", "cityguessr", "--epochs", "8", *CPU]) == 73
     assert said(capfd) == [
         "vgeo: models/cityguessr: exists; use --resume to go on, --overwrite to start anew, or --out for another folder"
     ]
-    assert run(["train", "--method", "cityguessr", "--epochs", "20", *CPU, "--resume"]) == 0
-    assert "all 20 epochs were trained already" in capfd.readouterr().err
+    assert run(["train", "--method", "cityguessr", "--epochs", "8", *CPU, "--resume"]) == 0
+    assert "all 8 epochs were trained already" in capfd.readouterr().err
     assert (model / "model.safetensors").read_bytes() == before
     assert run(["localize", "--split", "val", "--out", "p.csv", *CPU]) == 0
     labels = FeatureFile.open("features.h5").labels
@@ -360,6 +360,7 @@ def test_a_picture_that_breaks_in_the_middle_loses_no_finished_epoch(
     same_folders(Path("straight"), Path("m"))
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_over_frames_goes_on_bit_by_bit(
     straight: list[str], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
