@@ -53,6 +53,13 @@ def test_agrees_with_transformers(whole: Path, tmp_path: Path, end: int | None) 
     assert encoder([]).shape == (0, 24)
 
 
+def test_many_names_go_in_batches(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = load_text(str(whole), COMPUTE)
+    expected = encoder(NAMES)
+    monkeypatch.setattr("vgeo.encoders._text._BATCH", 4)
+    torch.testing.assert_close(encoder(NAMES), expected, rtol=1e-4, atol=1e-6)
+
+
 def test_hub_ids_and_weights_name_the_same_encoder(whole: Path) -> None:
     plain, named = (load_text(name, COMPUTE, weights=str(whole)) for name in ("clip", "clip:openai/x"))
     assert plain.spec.name == "clip:openai/clip-vit-base-patch32" and named.spec.name == "clip:openai/x"

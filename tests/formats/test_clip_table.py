@@ -25,6 +25,8 @@ def test_one_line_a_clip() -> None:
     )  # fmt: skip
     split = format_clip_table(frames(a={"city": "Lund", "split": "val"}, b={"city": "Lima", "split": "train"}))
     assert split == "path,city,state,country,continent,split\na,Lund,,,,val\nb,Lima,,,,train\n"
+    some = format_clip_table(frames(a={"city": "Lund", "split": "val"}, b={"city": "Lima"}))
+    assert some == "path,city,state,country,continent\na,Lund,,,\nb,Lima,,,\n", "not every clip has a split"
     assert format_clip_table(frames(a={"split": "val"})) == ""
 
 

@@ -70,6 +70,15 @@ def test_text_formats_keep_positions_and_labels(gallery: Gallery, tmp_path: Path
         write_gallery(path, gallery)
 
 
+def test_a_gallery_that_lies_nowhere_is_for_those_who_ask_for_it(tmp_path: Path) -> None:
+    write_gallery(
+        tmp_path / "g.h5", Gallery(latlon_deg=np.array([[1.0, 2.0], [np.nan, np.nan]]), attributes={"kind": "classes"})
+    )
+    with pytest.raises(FormatError, match=r"g.h5: position 1 is not on the Earth"):
+        read_gallery(tmp_path / "g.h5")
+    assert np.isnan(read_gallery(tmp_path / "g.h5", nowhere=True).latlon_deg).tolist() == [[False] * 2, [True] * 2]
+
+
 def test_a_formula_is_not_written_as_one(gallery: Gallery, tmp_path: Path) -> None:
     write_gallery(tmp_path / "g.csv", plain(gallery))
     assert "'=cmd" in (tmp_path / "g.csv").read_text()

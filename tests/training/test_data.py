@@ -63,6 +63,23 @@ def test_a_fraction_is_drawn_by_clip_and_seed(tmp_path: Path) -> None:
     assert len(split(files, [], None, seed=1).val.video_ids) == 2  # type: ignore[union-attr]
 
 
+def test_what_is_usable_need_not_have_a_position(tmp_path: Path) -> None:
+    """Clips are usable whole, by their labels, and nobody knows where they are."""
+    labels = [{"city": "Bonn"} if i % 3 else {} for i in range(9)]
+    files = [worlds.write_features(tmp_path / f"{n}.h5", 9, unknown=1.0, labels=labels) for n in "ab"]
+    named = Usable(lambda file: np.repeat([c != "" for c in file.labels["city"]], np.diff(file.first_row)), "", "-")
+    known = {f"clip{i:02d}" for i in (1, 2, 4, 5, 7, 8)}
+    drawn = split(files[:1], [], 0.5, 0, usable=named)
+    assert drawn.val is not None and len(drawn.val.video_ids) == 3
+    assert {*drawn.train.video_ids, *drawn.val.video_ids} == known
+    given = split(files[:1], files[1:], None, 0, usable=named)
+    assert given.val is not None and set(given.train.video_ids) == set(given.val.video_ids) == known
+    listed_ones = split(files[:1], [], 0, 0, listed=listed("clip02", "clip03"), usable=named)
+    assert listed_ones.train.video_ids == ("clip02",)
+    with pytest.raises(FormatError, match="to learn from"):
+        split(files[:1], [], 0.5, 0)
+
+
 def test_the_label_column_comes_before_a_fraction(tmp_path: Path) -> None:
     names = ["train", "val", "train", "test", "", "val"]
     files = [worlds.write_features(tmp_path / "f.h5", 6, labels=[{"split": name} for name in names])]

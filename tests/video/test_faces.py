@@ -51,6 +51,29 @@ def test_small_faces_several_and_at_the_edge(portrait: np.ndarray, blur: FaceBlu
     assert blur(cut)[1] == 1
 
 
+class Finds:
+    """A cascade that finds a box in upright pictures, and one in what it takes for mirrored ones."""
+
+    def __init__(self, upright: list[tuple[int, int, int, int]], mirrored: list[tuple[int, int, int, int]]) -> None:
+        self.upright, self.mirrored = upright, mirrored
+
+    def detectMultiScale(self, grey: np.ndarray, step: float, hits: int) -> list[tuple[int, int, int, int]]:  # noqa: N802
+        return self.upright if grey[0, 0] < grey[0, -1] else self.mirrored
+
+
+def test_a_box_is_enlarged_to_all_sides_and_one_of_the_mirrored_picture_turned_back(
+    blur: FaceBlur, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = np.random.default_rng(0).integers(60, 200, (100, 120, 3), np.uint8)
+    noise[0, 0], noise[0, -1] = 0, 255
+    monkeypatch.setattr(blur, "_cascades", [(Finds([(30, 40, 20, 40)], []), 3, False)])
+    changed = (blur(noise)[0] != noise).any(axis=2)
+    rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
+    assert [*rows[[0, -1]], *columns[[0, -1]]] == [34, 85, 27, 52], "x 1.3: 6 pixels above and below, 3 at the sides"
+    monkeypatch.setattr(blur, "_cascades", [(Finds([], [(10, 5, 20, 30)]), 4, True)])
+    assert blur._find(noise).tolist() == [[90, 5, 20, 30]], "it was 10 pixels from the edge, and is"
+
+
 def test_nothing_to_blur(blur: FaceBlur) -> None:
     y, x = np.mgrid[:96, :128]
     for image in (np.zeros((5, 7, 3), np.uint8), np.stack([x, y, x + y], axis=2).astype(np.uint8)):

@@ -82,7 +82,7 @@ def _of_clips(clips: Sequence[Clip], path: Path) -> FrameSet:
         video_ids=[clip.video_id for clip in clips],
         first_row=_first([len(one) for one in places]),
         latlon_deg=np.concatenate(places),
-        labels=_columns([{**said, **clip.labels} for clip, (_, _, _, said) in zip(clips, listed, strict=True)]),
+        labels=_columns([said for _, _, _, said in listed]),
         folders=[folder for folder, _, _, _ in listed],
         names=_shared([names for _, names, _, _ in listed]),
     )
