@@ -1,6 +1,7 @@
 """What a classifier learns from: whose labels, scenes and text a clip gets, through several files."""
 
 import io
+import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from tests.training import worlds
 from vgeo.errors import UsageError
 from vgeo.formats.cityguessr_list import TEXT
 from vgeo.formats.features import FeatureFile
+from vgeo.formats.gallery import Gallery, write_gallery
 from vgeo.formats.scenes import GROUPS, ClipScenes, write_scenes
 from vgeo.records import LEVELS
 from vgeo.stages.class_data import ClassData, read_class_data
@@ -95,6 +97,32 @@ def test_a_clips_own_labels_stand_unless_a_table_is_named() -> None:
     assert cities(read(write("a.h5", {"a0": "Oslo", "a1": None}))) == ["Oslo", "-"]
     assert cities(read(write("b.h5", {"a0": None, "a1": None}))) == ["Lyon", "Lyon"]
     assert cities(read(Path("a.h5"), labels=default)) == ["Lyon", "Lyon"]
+
+
+def test_labels_of_frames_stand_as_those_of_features_do() -> None:
+    table("clips/clips.csv", {"f0": "Lyon"})
+    Path("frames").mkdir()
+    line = {"video_id": "f0", "frame_index": 0, "time_s": 0, "path": "f0/0.jpg"}
+    for labels, city in (({"city": "Oslo", "country": "Norway"}, "Oslo"), ({}, "Lyon")):
+        Path("frames/frames.jsonl").write_text(json.dumps({**line, "labels": labels}) + "\n")
+        data = read(Path("frames"))
+        assert cities(data) == [city] and not data.of_features
+
+
+def test_the_text_of_the_gallery_is_the_citys_or_all_levels() -> None:
+    names = {level: np.array([place[i] for place in PLACES.values()], object) for i, level in enumerate(LEVELS)}
+    text = {level: np.tile(np.eye(4, dtype=np.float32)[i], (3, 1)) for i, level in enumerate(LEVELS)}
+    gallery = Gallery(
+        latlon_deg=np.array([[50.7, 7.1], [45.8, 4.8], [59.9, 10.7]]),
+        labels=names,
+        text=text,
+        text_encoder=worlds.spec(dim=4),
+    )
+    write_gallery("c.h5", gallery)
+    file = write("a.h5", {"a0": "Oslo"})
+    for values, expected in (({}, [0.25] * 4), ({"text": "city"}, [1, 0, 0, 0]), ({"text": "none"}, None)):
+        found = read(file, gallery=Path("c.h5"), values=dict(values)).text_GX
+        assert found is None if expected is None else found is not None and found.tolist() == [expected]
 
 
 def test_a_table_on_stdin_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
