@@ -326,3 +326,13 @@ def test_windows_weigh_alike_in_pieces_however_many_frames_they_repeat(tmp_path:
     (whole, alone), (pieces, joined) = ended
     assert pieces == pytest.approx(whole, rel=1e-5)
     torch.testing.assert_close(joined, alone, rtol=1e-4, atol=1e-6)
+
+
+def test_a_clip_comes_in_a_window_of_its_method(tmp_path: Path) -> None:
+    file = worlds.write_features(tmp_path / "f.h5", {f"c{i}": 40 for i in range(6)})
+    method = CityGuessr(replace(CityGuessr.debug_config(), feature_dim=8, rows=4, windows="windows"))
+    truth = ClipTruth(np.zeros((6, 4), np.int64), np.eye(16, dtype=np.float32)[:6])
+    store = FeatureStore([file], usable_frames([file]), ["gist"], CPU, truth=truth)
+    plan = Loop(method, store, Options(), CPU)._plan(method.recipe("classify"), 0, 0)
+    assert (np.diff(plan.frame_IT, axis=1) == 1).all() and (plan.frame_IT[:, 0] % 4 == 0).all()
+    assert sorted(plan.frame_IT[:, 0] // 40) == list(range(6))

@@ -1,7 +1,7 @@
 """The table that says in which of the 16 groups each of the 365 categories of Places365 is, as its authors publish it.
 
 CSV: two header rows; then for each category, in the order of the networks' outputs, its name, 3 flags (0 or 1) of
-level 1 and 16 of level 2. A category may be in several groups (63 are).
+level 1 and 16 of level 2. A category may be in several groups.
 """
 
 import csv
