@@ -336,3 +336,14 @@ def test_a_clip_comes_in_a_window_of_its_method(tmp_path: Path) -> None:
     plan = Loop(method, store, Options(), CPU)._plan(method.recipe("classify"), 0, 0)
     assert (np.diff(plan.frame_IT, axis=1) == 1).all() and (plan.frame_IT[:, 0] % 4 == 0).all()
     assert sorted(plan.frame_IT[:, 0] // 40) == list(range(6))
+
+
+def test_parameters_go_at_the_rates_that_the_method_says(
+    features: FeatureFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = make(features, epochs=1)
+    monkeypatch.setattr(loop.method, "rate_factor", lambda name: 0.0 if name == "body.bias" else 1.0)
+    before = weights(loop)
+    next(loop.run())
+    still = {name for name, value in weights(loop).items() if torch.equal(value, before[name])}
+    assert {name for name in still if name.startswith("body")} == {"body.bias"}
