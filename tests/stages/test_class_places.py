@@ -57,6 +57,17 @@ def test_ids_are_numbered_as_published() -> None:
     assert classes_of(classes.gallery, "g").digest == classes.digest
 
 
+def test_the_digest_is_of_all_levels_and_not_of_positions() -> None:
+    """A model learns heads for all levels: with another state above a city it is another model."""
+    one = ("Lund", "Skane", "Sweden", "Europe")
+    same, moved, elsewhere = (
+        find_classes([clips(place)], gallery(place, at=at))[0]
+        for place, at in ((one, [[1.0, 2.0]]), (one, [[3.0, 4.0]]), (("Lund", "Scania", *one[2:]), [[1.0, 2.0]]))
+    )
+    assert same.digest == moved.digest != elsewhere.digest
+    assert same.gallery.features == {} and same.gallery.encoders == {}
+
+
 def test_several_files_have_one_numbering() -> None:
     _, (a, b) = find_classes([clips(PLACES[4]), clips(PLACES[1], PLACES[3])], None)
     assert (a.tolist(), b.tolist()) == ([[2, 1, 1, 1]], [[0, 0, 0, 0], [1, 0, 0, 0]])
