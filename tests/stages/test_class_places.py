@@ -68,6 +68,17 @@ def test_the_digest_is_of_all_levels_and_not_of_positions() -> None:
     assert same.gallery.features == {} and same.gallery.encoders == {}
 
 
+def test_cities_that_go_by_ids_lie_where_a_table_says() -> None:
+    table = [
+        LabelledClip(video_id=f"v{i}", labels=PlaceLabels(city=str(i), country="0"), latlon_deg=(10.0 + i, 20.0))
+        for i in range(2)
+    ]
+    classes, _ = find_classes([clips(("0", "", "0"), ("1", "", "0"))], None, table)
+    assert classes.gallery.latlon_deg.tolist() == [[10, 20], [11, 20]]
+    nowhere, _ = find_classes([clips(("0", "", "0"), ("1", "", "0"))], None)
+    assert np.isnan(nowhere.gallery.latlon_deg).all()
+
+
 def test_several_files_have_one_numbering() -> None:
     _, (a, b) = find_classes([clips(PLACES[4]), clips(PLACES[1], PLACES[3])], None)
     assert (a.tolist(), b.tolist()) == ([[2, 1, 1, 1]], [[0, 0, 0, 0], [1, 0, 0, 0]])
