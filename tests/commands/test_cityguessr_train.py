@@ -103,9 +103,29 @@ def test_the_bare_command_over_features(folder: Path, capfd: pytest.CaptureFixtu
     assert last["validation"]["accuracy"]["city"] == 1.0, "what training measures is what localize answers"
 
 
+def test_clips_of_one_long_video_on_both_sides_are_said(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = [json.loads(line) for line in (made / "frames" / "frames.jsonl").read_text().splitlines()]
+    for long, whole in (("one", False), ("two", True)):
+        frames = tmp_path / long
+        frames.mkdir()
+        for video in {line["video_id"] for line in lines}:
+            (frames / video).symlink_to(made / "frames" / video)
+        with (frames / "frames.jsonl").open("w") as out:
+            for line in lines:
+                side = line["labels"]["split"] if whole else ""
+                line["labels"]["source"] = f"{line['labels']['city']} {side}"
+                out.write(json.dumps(line) + "\n")
+        assert run(["train", long, *FRAMES[3:], "--out", f"m-{long}"]) == 0
+        assert ("clips of 6 long videos are both trained on and held out" in capfd.readouterr().err) is not whole
+
+
 def test_frames_train_a_backbone_that_localizes_them(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run([*FRAMES, "--out", "m"]) == 0
     assert run(["localize", "frames", "--split", "val", "--model", "m", "--out", "p.csv", "--report", "r.jsonl"]) == 0
+    assert json.loads(Path("m/config.json").read_text())["extra"]["rate_hz"] == 4.0, "that of frames.jsonl"
     measured = json.loads(Path("m/metrics.jsonl").read_text())["validation"]["accuracy"]["city"]
     found = answers("p.csv")
     assert np.mean([city.lower() == video[:-2] for video, city in found.items()]) == pytest.approx(measured)

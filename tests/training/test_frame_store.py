@@ -50,6 +50,7 @@ def write_set(folder: Path, lengths: list[int], first: int = 0, size: tuple[int,
         video_ids=[f"{folder.name}-c{clip}" for clip in range(len(lengths))],
         first_row=np.cumsum([0, *lengths]),
         latlon_deg=np.arange(2.0 * sum(lengths)).reshape(-1, 2) / 10,
+        spacing_s=None,
         labels={},
         folders=[str(folder / f"c{clip}") for clip in range(len(lengths))],
         names=[tuple(f"{i}.png" for i in range(length)) for length in lengths],
@@ -125,7 +126,7 @@ def test_photographs_differ_by_a_grey_level_in_a_hundredth_of_the_values(shared_
     pictures = sorted((shared_dir / "data/global-streetscapes-sample/images").glob("*.jp*g"))[:4]
     one = FrameSet(
         path=tmp_path, video_ids=["a"], first_row=np.array([0, 4]), latlon_deg=np.full((4, 2), np.nan), labels={},
-        folders=[str(pictures[0].parent)], names=[tuple(path.name for path in pictures)],
+        spacing_s=None, folders=[str(pictures[0].parent)], names=[tuple(path.name for path in pictures)],
     )  # fmt: skip
     with FrameStore([one], usable_frames([one], ANY), 224, CPU, resident=False) as store:
         found = store.batch(torch.arange(4)[None], torch.ones(1, 4, dtype=torch.bool)).frames_BTSSC

@@ -59,14 +59,15 @@ class Hierarchy:
 def number_places(places: Iterable[Sequence[str]], levels: Sequence[str]) -> Hierarchy:
     """Number the places, each a name for every level, "" where a level is not known; repeated ones count once.
 
-    Levels that no place names are left out. Names are sorted by code point, as the published ids are by plain sorting.
+    Levels that no place names are left out. Names are sorted by code point, as the published ids are by plain sorting;
+    names that are ids, by number.
     Raises FormatError for a place that lacks a level which others have, or when there is none.
     """
     rows = set(map(tuple, places))
     used = [level for level in range(len(levels)) if any(row[level] for row in rows)]
     if not used:
         raise FormatError("names no places")
-    finer = sorted({tuple(row[level] for level in used) for row in rows})
+    finer = sorted({tuple(row[level] for level in used) for row in rows}, key=_order)
     titles = tuple(levels[level] for level in used)
     for row in finer:
         if "" in row:
@@ -81,6 +82,11 @@ def number_places(places: Iterable[Sequence[str]], levels: Sequence[str]) -> Hie
         names.append(tuple(row[0] for row in coarser))
         finer = coarser
     return Hierarchy(titles, tuple(names), tuple(steps))
+
+
+def _order(row: tuple[str, ...]) -> tuple[tuple[int, str], ...]:
+    """By code point; of names that are ids, by number."""
+    return tuple((int(name), "") if name.isdecimal() else (-1, name) for name in row)
 
 
 def namesakes(places: Iterable[Sequence[str]], levels: Sequence[str]) -> list[str]:

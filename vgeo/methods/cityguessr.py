@@ -185,7 +185,7 @@ class CityGuessr(Classifier):
     def loss(self, clips: Clips, phase: str, generator: torch.Generator) -> dict[str, Tensor]:
         """L_geo + L_scene + L_TLA (Eq. 4): cross-entropies averaged over the batch, cosines summed over it (code).
 
-        A clip whose class at a level, or whose scenes, are not known takes no part in that term.
+        A clip whose class at a level, or whose scenes, are not known adds nothing to that term's sum.
         """
         if clips.truth is None:
             raise ValueError("training needs labels")
@@ -194,19 +194,22 @@ class CityGuessr(Classifier):
             logits = [head(feature_BD.float()) for head in self.heads]
             real_B = clips.mask_BT.any(1)
             class_BL = clips.truth.class_BL.masked_fill(~real_B[:, None], -1)
-            geo = torch.stack([_cross_entropy(x, class_BL[:, i]) for i, x in enumerate(logits)]).sum()
+            clips_in_all = gather_rows(real_B).sum().clamp(min=1)
+            geo = torch.stack([_entropy_sum(x, class_BL[:, i]) for i, x in enumerate(logits)]).sum() / clips_in_all
             terms = {"total": geo, "geo": geo}
             if self.attention is None:
                 return terms
             mixed_BK = self.attention(torch.cat(logits, -1))
             if self.scene is not None:
-                terms["scene"] = self._scene_loss(self.scene(mixed_BK), clips.truth.scene_BP, real_B)
+                terms["scene"] = self._scene_sum(self.scene(mixed_BK), clips.truth.scene_BP, real_B) / clips_in_all
             if self.text is not None:
-                terms["text"] = self._text_loss(self.text(mixed_BK), class_BL[:, 0], clips.share)
+                # The loop weighs what is returned by the part of the batch that these clips are: a sum must not be.
+                over = clips.share if self.config.tla_reduction == "sum" else clips_in_all
+                terms["text"] = self._text_sum(self.text(mixed_BK), class_BL[:, 0]) / over
             terms["total"] = sum(list(terms.values())[2:], geo)
             return terms
 
-    def _scene_loss(self, logits_BP: Tensor, scene_BP: Tensor | None, real_B: Tensor) -> Tensor:
+    def _scene_sum(self, logits_BP: Tensor, scene_BP: Tensor | None, real_B: Tensor) -> Tensor:
         """Eq. 2 with the clip's soft label, or the group of most of its frames (4.3, table 3)."""
         if scene_BP is None:
             raise ValueError("training needs scenes")
@@ -214,16 +217,15 @@ class CityGuessr(Classifier):
         if self.config.scenes == "majority":
             scene_BP = F.one_hot(scene_BP.argmax(-1), SCENE_GROUPS).float()
         entropy_B = -(scene_BP * torch.log_softmax(logits_BP, -1)).sum(-1)
-        return (entropy_B * known_B).sum() / _count(known_B)
+        return (entropy_B * known_B).sum()
 
-    def _text_loss(self, aligned_BX: Tensor, city_B: Tensor, share: float) -> Tensor:
+    def _text_sum(self, aligned_BX: Tensor, city_B: Tensor) -> Tensor:
         """Eq. 3: negative cosines of the text network's output and the names' embedding."""
         if self.text_CX is None:
             raise ValueError("training needs the names' embeddings")
         known_B = city_B >= 0
-        cosine_B = F.cosine_similarity(aligned_BX, self.text_CX[city_B.clamp(min=0)], dim=-1) * known_B
-        # The loop weighs what is returned by the part of the batch that these clips are: a sum must not be.
-        return -cosine_B.sum() / (share if self.config.tla_reduction == "sum" else _count(known_B))
+        cosine_B = F.cosine_similarity(aligned_BX, self.text_CX[city_B.clamp(min=0)], dim=-1)
+        return -(cosine_B * known_B).sum()
 
     @classmethod
     def debug_config(cls) -> CityGuessrConfig:
@@ -241,15 +243,9 @@ def _ffn(*widths: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def _cross_entropy(logits_BC: Tensor, class_B: Tensor) -> Tensor:
-    """This process's part of the mean over the clips of all whose class is known."""
-    total = F.cross_entropy(logits_BC, class_B, ignore_index=-1, reduction="sum")
-    return total / _count(class_B >= 0)
-
-
-def _count(known_B: Tensor) -> Tensor:
-    """How many are, over all processes; at least 1."""
-    return gather_rows(known_B).sum().clamp(min=1)
+def _entropy_sum(logits_BC: Tensor, class_B: Tensor) -> Tensor:
+    """Cross-entropies of the clips whose class is known, summed."""
+    return F.cross_entropy(logits_BC, class_B, ignore_index=-1, reduction="sum")
 
 
 METHOD = CityGuessr

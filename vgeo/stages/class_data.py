@@ -28,6 +28,7 @@ from vgeo.stages.frame_sets import open_frames
 from vgeo.stages.train_inputs import DEFAULT_GALLERY
 from vgeo.stages.train_prepare import Request
 from vgeo.training.data import ClipFile, Frames, Usable, clip_numbers
+from vgeo.training.frame_set import FrameSet
 from vgeo.training.truth import ClipTruth
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,12 @@ class ClassData:
         return ClipTruth(self.class_VL[number_V], None if self.scene_VP is None else self.scene_VP[number_V])
 
     @property
+    def rate_hz(self) -> float | None:
+        """How many frames a second the clips have, in the median; None where nobody says."""
+        spaced = [spacing for file in self.files if (spacing := _spacing_s(file)) is not None and spacing > 0]
+        return None if not spaced else 1 / float(np.median(spaced))
+
+    @property
     def usable(self) -> Usable:
         """Rows of clips whose city is a class."""
         edges = np.cumsum([0, *(len(file.video_ids) for file in (*self.files, *self.val_files))])
@@ -70,6 +77,18 @@ class ClassData:
             return np.repeat(known[id(file)], np.diff(file.first_row))
 
         return Usable(of, "has a city", "name a table of clips' cities with --labels")
+
+
+def _spacing_s(file: ClipFile) -> float | None:
+    """Seconds between the rows of a clip, in the median."""
+    if isinstance(file, FrameSet):
+        return file.spacing_s
+    if not isinstance(file, FeatureFile):
+        return None
+    within = np.ones(max(0, len(file) - 1), bool)
+    within[np.asarray(file.first_row[1:-1]) - 1] = False  # from a clip's last row to the next one's first
+    gaps = np.diff(file.time_s)[within]
+    return float(np.median(gaps)) if len(gaps) else None
 
 
 def read_class_data(asked: Request, values: dict[str, Any]) -> ClassData:

@@ -61,6 +61,7 @@ def _of_layout(name: str, inputs: Sequence[str | os.PathLike[str]], recipe: Reci
         video_ids=[video for some in sequences for video in some.video_ids],
         first_row=_first(lengths),
         latlon_deg=np.concatenate([some.latlon_deg for some in sequences]),
+        spacing_s=None,
         labels=_columns([labels for some in sequences for labels in some.labels]),
         folders=[str(listing.parent) for some in sequences for listing in some.listing],
         names=_shared([names for some in sequences for names in _names(some)]),
@@ -82,6 +83,7 @@ def _of_clips(clips: Sequence[Clip], path: Path) -> FrameSet:
         video_ids=[clip.video_id for clip in clips],
         first_row=_first([len(one) for one in places]),
         latlon_deg=np.concatenate(places),
+        spacing_s=_spacing_s(clips),
         labels=_columns([said for _, _, _, said in listed]),
         folders=[folder for folder, _, _, _ in listed],
         names=_shared([names for _, names, _, _ in listed]),
@@ -110,6 +112,13 @@ def _listed(clip: Clip) -> _Listed:
     folder = paths[0][0] if len({above for above, _ in paths}) == 1 else ""
     names = tuple(name if folder else record.path for (_, name), record in zip(paths, records, strict=True))
     return str(clip.path.parent / folder), names, np.array(places, np.float64), dict(records[0].labels)
+
+
+def _spacing_s(clips: Sequence[Clip]) -> float | None:
+    """The median time between pictures that have one."""
+    gaps = [np.diff([r.time_s for r in frames_of(clip.path)[clip.video_id]]) for clip in clips if clip.kind == "frames"]
+    joined = np.concatenate(gaps) if gaps else np.zeros(0)
+    return float(np.median(joined)) if len(joined) else None
 
 
 def _in_folder(clip: Clip) -> _Listed:

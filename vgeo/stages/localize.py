@@ -9,19 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from vgeo import methods
-from vgeo.device import Compute, announce, choose
+from vgeo.device import announce, choose
 from vgeo.encoders._windows import common_windows
-from vgeo.encoders.base import Encoder, EncoderSpec
-from vgeo.errors import InputError, MissingModelError, UsageError
+from vgeo.encoders.base import Encoder
+from vgeo.errors import InputError, UsageError
 from vgeo.formats.checkpoints import CONFIG
 from vgeo.formats.gallery import Gallery, read_gallery
 from vgeo.logs import SILENT, Progress
-from vgeo.methods.base import OWN, Classifier
+from vgeo.methods.base import Classifier
 from vgeo.records import Localization, parse_utc
 from vgeo.stages.batch import Batch, Item
 from vgeo.stages.classifier import ClassLocalizer
-from vgeo.stages.encode import FrameStream, Viewing, encode_stream, load_encoders, streams_ahead
-from vgeo.stages.localize_inputs import PathLike, Task, check_features, find_tasks, matching
+from vgeo.stages.encode import FrameStream, Viewing, encode_stream, streams_ahead
+from vgeo.stages.localize_eyes import as_trained, check_files, encoders_of, own_eyes
+from vgeo.stages.localize_inputs import PathLike, Task, find_tasks, matching
 from vgeo.stages.localizer import ClipQuery, Localizer
 from vgeo.stages.models import Model, load_model
 from vgeo.stages.searches import check_refinable
@@ -192,13 +193,14 @@ def prepare(
     """Find the clips and load what they need; parameters and errors as in `localize`."""
     if top_k < 1:
         raise UsageError(f"--top-k {top_k}: must be at least 1")
-    viewing = Viewing(sampling=sampling, source=source, decoder=decoder)
+    Viewing(sampling=sampling, source=source, decoder=decoder)  # refuses what no clip could be opened with
     tasks = find_tasks(inputs, split)
     if sampling != Sampling() and any(task.file is not None for task in tasks):
         log.warning("feature files are taken whole: what chooses frames, as --rate-hz does, is for clips")
     compute = choose(device, precision)
     chosen = dict(weights or {})
     loaded = model if isinstance(model, Model) else load_model(default_model(model), settings=settings, weights=chosen)
+    viewing = Viewing(sampling=as_trained(sampling, loaded, tasks), source=source, decoder=decoder)
     if isinstance(loaded.method, Classifier):
         if gallery is not None:
             raise UsageError(f"--gallery: {loaded.name} answers with the cities it was trained on; leave it out")
@@ -206,47 +208,22 @@ def prepare(
             raise UsageError(f"--refine-km: {loaded.name} knows cities, which are not divided; leave it out")
         announce(compute)
         placer = ClassLocalizer(loaded, compute, top_k=top_k, places=places, by_vote=vote, per_window=per_window)
-        return Prepared(tasks, placer, _eyes(placer, tasks, compute, chosen, offline), viewing)
+        return Prepared(tasks, placer, own_eyes(placer, tasks, compute, chosen, offline), viewing)
     if per_window:
         raise UsageError(f"--per-window: {loaded.name} answers for each frame; leave it out")
     if refine_km is not None:
         check_refinable(loaded, refine_km)
     candidates = gallery if isinstance(gallery, Gallery) else _read_gallery(gallery, loaded)
     needed = loaded.encoders if loaded.method.encoders else candidates.encoders
-    _check_files(tasks, needed)
+    check_files(tasks, needed)
     announce(compute)
     encoders = {}
     if any(task.clip is not None for task in tasks):
-        encoders = _load_encoders(needed, loaded, compute, chosen, offline)
+        encoders = encoders_of(needed, loaded, compute, chosen, offline)
     localizer = Localizer(
         loaded, candidates, compute, top_k=top_k, places=places, by_vote=vote, refine_km=refine_km, progress=progress
     )
     return Prepared(tasks, localizer, encoders, viewing)
-
-
-def _check_files(tasks: Sequence[Task], needed: Mapping[str, EncoderSpec]) -> None:
-    """Raise SettingError for a feature file that the model cannot read."""
-    for file in {id(task.file): task.file for task in tasks if task.file is not None}.values():
-        for spec in needed.values():
-            check_features(spec, file.encoders[matching(file, spec)], str(file.path))
-
-
-def _eyes(
-    placer: ClassLocalizer, tasks: Sequence[Task], compute: Compute, weights: Mapping[str, str], offline: bool
-) -> dict[str, Encoder]:
-    """What sees clips for a model that knows classes: its own backbone, or the encoder of its features."""
-    own = placer.own_encoder()
-    if own is not None:
-        if of_features := [task.name for task in tasks if task.file is not None]:
-            raise UsageError(
-                f"{of_features[0]}: {placer.model.name} was trained with its own backbone and sees frames; name clips "
-                "or a folder of frames"
-            )
-        return {OWN: own}
-    _check_files(tasks, placer.needed)
-    if any(task.clip is not None for task in tasks):
-        return _load_encoders(placer.needed, placer.model, compute, weights, offline)
-    return {}
 
 
 def default_model(model: PathLike | None) -> PathLike | None:
@@ -280,29 +257,3 @@ def _read_gallery(path: PathLike | None, model: Model) -> Gallery:
     gallery = read_gallery(path)
     log.info("gallery %s, %d places", path, len(gallery))
     return gallery
-
-
-def _load_encoders(
-    needed: Mapping[str, EncoderSpec], model: Model, compute: Compute, weights: Mapping[str, str], offline: bool
-) -> dict[str, Encoder]:
-    """Rebuild the encoders that the model or gallery was made with, and check that they are the same."""
-    given = dict(weights)
-    if "" in given:  # not said whose
-        if len(needed) != 1:
-            raise UsageError(f"--weights {given['']}: say whose, as in --weights {next(iter(needed))}=PATH")
-        given[next(iter(needed))] = given.pop("")
-    # Of released weights only the encoder's name is known; everything else is rebuilt as it was.
-    wanted = [spec if spec.weights_hash else spec.name for spec in needed.values()]
-    try:
-        loaded = load_encoders(wanted, compute, weights=given, offline=offline)
-    except MissingModelError as error:
-        if model.folder is not None or model.name != "geoclip":
-            raise
-        raise MissingModelError(
-            f"{error}\n  or use what is here: 'vgeo localize CLIP --method nearest --gallery gallery.h5' "
-            "against reference frames of any encoder"
-        ) from error
-    encoders = {name: loaded[spec.name] for name, spec in needed.items()}
-    for name, spec in needed.items():
-        check_features(spec, encoders[name].spec, f"encoder {name}")
-    return encoders

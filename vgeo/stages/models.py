@@ -1,6 +1,7 @@
 """Models: a method with its weights, from a model folder or as released."""
 
 import logging
+import math
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ class Model:
     hash: str  # over method, settings and tensors: its keys carry this
     folder: Path | None  # None: released weights, or none at all
     gallery: Path | None  # its own candidates
+    rate_hz: float | None = None  # of the frames that it was trained on, where their spacing matters and is known
 
     @property
     def retriever(self) -> Retriever:
@@ -143,6 +145,7 @@ def _from_folder(folder: Path, settings: Sequence[str]) -> Model:
     method = cls(config)
     load_strictly(method, files)
     digest = model_hash(files.method, to_dict(config), files.state) if settings else files.hash
+    rate_hz = files.extra.get("rate_hz")
     return Model(
         name=files.method,
         method=method,
@@ -150,6 +153,7 @@ def _from_folder(folder: Path, settings: Sequence[str]) -> Model:
         hash=digest,
         folder=folder,
         gallery=files.gallery,
+        rate_hz=float(rate_hz) if isinstance(rate_hz, int | float) and 0 < rate_hz < math.inf else None,
     )
 
 

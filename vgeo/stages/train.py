@@ -10,7 +10,6 @@ from typing import Any
 
 from vgeo import methods
 from vgeo.device import Compute, announce, choose, seed_everything
-from vgeo.encoders.base import EncoderSpec
 from vgeo.errors import SettingError, UsageError
 from vgeo.formats.checkpoints import save_model
 from vgeo.formats.clip_list import read_clip_list
@@ -110,7 +109,7 @@ def train(
         with closing(ready), nullcontext() if rank() else locked(folder):
             run = Run(
                 loop=Loop(ready.model, ready.store, options, here, SILENT if rank() else progress),
-                folder=RunFolder(folder, _saver(name, to_dict(ready.model.config), ready.encoders), ready.gallery),
+                folder=RunFolder(folder, _saver(name, ready), ready.gallery),
                 validate=None if rank() else ready.validate,
                 settings=_identity(asked, ready),
                 eval_every=eval_every,
@@ -233,8 +232,13 @@ def _ended(run: Run, phase: str) -> dict[str, Validated]:
     return {line["phase"]: line["validation"] for line in measured if line["phase"] != phase}
 
 
-def _saver(method: str, config: dict[str, Any], encoders: dict[str, EncoderSpec]) -> Any:
+def _saver(method: str, ready: Prepared) -> Any:
+    config, known = to_dict(ready.model.config), {} if ready.rate_hz is None else {"rate_hz": ready.rate_hz}
+
     def save(folder: Path, weights: Any, about: dict[str, Any], more: Any) -> None:
-        save_model(folder, method=method, config=config, encoders=encoders, state=weights, extra=about, write_more=more)
+        extra = about | known
+        save_model(
+            folder, method=method, config=config, encoders=ready.encoders, state=weights, extra=extra, write_more=more
+        )
 
     return save

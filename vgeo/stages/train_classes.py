@@ -22,10 +22,11 @@ from vgeo.methods.settings import from_dict
 from vgeo.stages.backbones import ReleasedBackbone, released_backbone
 from vgeo.stages.class_data import ClassData, read_class_data
 from vgeo.stages.class_places import Classes, classes_of
+from vgeo.stages.long_videos import SOURCE
 from vgeo.stages.train_inputs import fitting_settings
 from vgeo.stages.train_prepare import Prepared, Request
 from vgeo.stages.train_start import check_features, check_phase, load_start
-from vgeo.training.data import ClipFile, Frames, check_encoders, split
+from vgeo.training.data import ClipFile, Frames, Split, check_encoders, split
 from vgeo.training.evaluate_classes import ClassValidation, validate_classes
 from vgeo.training.frame_set import FrameSet
 from vgeo.training.frame_store import FrameStore
@@ -62,6 +63,7 @@ def prepare_classes(asked: Request) -> Prepared:
     parts = split(data.files, data.val_files, asked.val_fraction, asked.options.seed, asked.listed, data.usable)
     train_truth = data.truth(parts.train, data.files)
     _say_unlearnt(classes, train_truth)
+    _say_torn(data, parts)
     store = _store(asked, model, parts.train, data.files, train_truth)
     if isinstance(store, FeatureStore) and not asked.resume and asked.source is None:
         model.see(_some_rows(store, model.encoders[0]))
@@ -87,6 +89,7 @@ def prepare_classes(asked: Request) -> Prepared:
         val_store=val_store,
         validate=None if parts.val is None else measure,
         places=counted,
+        rate_hz=data.rate_hz if model.windows.length > 1 else None,
         facts={
             "classes": classes.digest,
             "labels": train_truth.digest,
@@ -171,6 +174,24 @@ def _say_unlearnt(classes: Classes, truth: ClipTruth) -> None:
         )  # fmt: skip
     if truth.scene_VP is not None and (unknown := int((truth.scene_VP.sum(1) == 0).sum())):
         log.warning("the scenes of %d of %d clips to train on are not known", unknown, len(truth.scene_VP))
+
+
+def _say_torn(data: ClassData, parts: Split) -> None:
+    """Say when clips cut from one long video are both trained on and held out."""
+    source = {
+        video: said
+        for file in (*data.files, *data.val_files)
+        for video, said in zip(file.video_ids, file.labels.get(SOURCE, ()), strict=False)
+        if said
+    }
+    held_out = () if parts.val is None else parts.val.video_ids
+    both = {source.get(video) for video in parts.train.video_ids} & {source.get(video) for video in held_out} - {None}
+    if both:
+        log.warning(
+            "clips of %d long videos are both trained on and held out, as in the paper, and are alike; to hold out "
+            "whole videos, name their split in the --labels of extract-frames",
+            len(both),
+        )
 
 
 def _store(

@@ -23,6 +23,7 @@ class FrameSet:
     latlon_deg: NDArray[np.float64]  # [N, 2], NaN where unknown
     labels: dict[str, list[str]]  # name -> [V]; "" where unknown
     folders: list[str]  # [V]
+    spacing_s: float | None  # between the pictures of a clip, in the median; None: nobody says when they were taken
     names: list[tuple[str, ...]]  # [V] of a clip's pictures, in order, from its folder
 
     def __len__(self) -> int:

@@ -258,8 +258,10 @@ class Loop:
 
     def _diverged(self, phase: str, epoch: int, step: int) -> SettingError:
         precision = " or --precision fp32" if self.compute.mixed else ""
+        first = epoch == 1 and self.position.phase == self.numbers()[0]
+        kept = "no epoch was finished" if first else "the last finished epoch is kept"
         return SettingError(
-            f"the loss of {phase} is not finite at epoch {epoch}, step {step}; the last finished epoch is kept. "
+            f"the loss of {phase} is not finite at epoch {epoch}, step {step}; {kept}. "
             f"Train anew with a lower learning rate (--set learning_rate=...), a longer warm-up{precision}"
         )
 
