@@ -9,17 +9,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from tests.training import worlds
-from vgeo.errors import UsageError
+from vgeo.device import Compute
+from vgeo.errors import SettingError, UsageError
 from vgeo.formats.cityguessr_list import TEXT
 from vgeo.formats.features import FeatureFile
 from vgeo.formats.gallery import Gallery, write_gallery
 from vgeo.formats.scenes import GROUPS, ClipScenes, write_scenes
 from vgeo.records import LEVELS
 from vgeo.stages.class_data import ClassData, read_class_data
+from vgeo.stages.train import train
 from vgeo.stages.train_prepare import Request
 from vgeo.training.data import usable_frames
+from vgeo.training.loop import Options
 
 PLACES = {
     "Bonn": ("Bonn", "Nordrhein-Westfalen", "Germany", "Europe"),
@@ -154,3 +158,39 @@ def test_scenes_of_a_list_are_known_by_the_first_line() -> None:
 def test_feature_files_keep_their_features() -> None:
     data = read(write("a.h5", {"a0": "Oslo"}))
     assert data.of_features and isinstance(data.files[0], FeatureFile)
+
+
+def test_a_run_goes_on_with_its_own_labels_scenes_and_text_alone() -> None:
+    file = write("a.h5", {f"a{i}": None for i in range(4)})
+    ids = {"a0": 0, "a1": 1, "a2": 0, "a3": 1}
+    cities_of_clips = {clip: ("Oslo", "Bonn")[one] for clip, one in ids.items()}
+    plain = {
+        "labels": table("t.csv", cities_of_clips), "gallery": table_of_cities("c.csv", "Oslo"),
+        "scenes": published("s.txt", ids), "text": published("x.txt", ids),
+    }  # fmt: skip
+
+    def go(epochs: int, **more: Path) -> None:
+        train(
+            [file], "cityguessr", Path("m"), val_fraction=0, options=Options(epochs=epochs), resume=epochs > 1,
+            compute=Compute(torch.device("cpu"), torch.float32), **{**plain, **more},  # type: ignore[arg-type]
+        )  # fmt: skip
+
+    go(1)
+    swapped = {"a0": "Bonn", "a1": "Oslo", "a2": "Oslo", "a3": "Bonn"}
+    for name, other in (
+        ("labels", table("t2.csv", swapped)),
+        ("gallery", table_of_cities("c2.csv", "Viken")),
+        ("scenes", published("s2.txt", {clip: 1 - one for clip, one in ids.items()})),
+        ("text", published("x2.txt", ids, first=1.0)),
+    ):
+        with pytest.raises(SettingError, match="m: cannot be resumed"):
+            go(2, **{name: other})
+    go(2)
+
+
+def table_of_cities(name: str, state_of_oslo: str) -> Path:
+    """Where Oslo and Bonn lie."""
+    Path(name).write_text(
+        f"lat,lon,city,state,country\n59.9,10.7,Oslo,{state_of_oslo},Norway\n50.7,7.1,Bonn,NRW,Germany\n"
+    )
+    return Path(name)
