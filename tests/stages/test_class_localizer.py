@@ -18,7 +18,7 @@ from vgeo.errors import FormatError, InputError, SettingError, UsageError
 from vgeo.formats.gallery import Gallery, write_gallery
 from vgeo.geo.sphere import distance_km
 from vgeo.methods._cityguessr_config import CityGuessrConfig
-from vgeo.methods.base import OWN
+from vgeo.methods.base import OWN, Clips
 from vgeo.methods.cityguessr import CityGuessr
 from vgeo.records import Localization
 from vgeo.stages.classifier import ClassLocalizer
@@ -197,6 +197,22 @@ def test_rows_of_the_models_own_backbone_are_windows_in_order_of_time(tmp_path: 
     found = place(clip, replace(made, encoders={}), per_window=True)
     assert found.places == ("Bonn, Germany", "Bonn, Germany", "Lyon, France")
     assert found.track.time_s.tolist() == [0, 0.5, 1]
+
+
+def test_the_models_own_backbone_sees_pixels_as_in_training(tmp_path: Path) -> None:
+    shape = {"image_px": 32, "width": 16, "layers": 1, "heads": 2, "mlp": 16, "frames": 4}
+    for normalize in ("none", "imagenet"):
+        config = CityGuessrConfig(
+            init="scratch", classes=(3, 2), scenes="none", text="none", normalize=normalize, **shape,  # type: ignore[arg-type]
+        )  # fmt: skip
+        method = CityGuessr(config).eval()
+        own = ClassLocalizer(replace(model(tmp_path), method=method, encoders={}), CPU).own_encoder()
+        assert own is not None
+        frames = torch.randint(0, 256, (1, 4, 32, 32, 3), dtype=torch.uint8)
+        clips = Clips(frames_BTSSC=frames, mask_BT=torch.ones(1, 4).bool())
+        rows = Clips(features={OWN: own(own.shrink(frames[0])[None])[:, None]}, mask_BT=torch.ones(1, 1).bool())
+        for one, other in zip(method.logits(clips), method.logits(rows), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
 def test_features_just_computed_are_answered_as_those_of_a_file(tmp_path: Path) -> None:
