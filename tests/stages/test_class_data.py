@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from tests.training import worlds
 from vgeo.device import Compute
@@ -23,6 +24,7 @@ from vgeo.stages.class_data import ClassData, read_class_data
 from vgeo.stages.train import train
 from vgeo.stages.train_prepare import Request
 from vgeo.training.data import usable_frames
+from vgeo.training.evaluate_classes import ClassValidation
 from vgeo.training.loop import Options
 
 PLACES = {
@@ -194,3 +196,36 @@ def table_of_cities(name: str, state_of_oslo: str) -> Path:
         f"lat,lon,city,state,country\n59.9,10.7,Oslo,{state_of_oslo},Norway\n50.7,7.1,Bonn,NRW,Germany\n"
     )
     return Path(name)
+
+
+def test_heads_stay_where_the_places_are_the_same() -> None:
+    file = write("a.h5", {"a0": "Oslo", "a1": "Bonn"})
+
+    def heads(out: str, start: str | None, **more: Any) -> torch.Tensor:
+        train(
+            [file], "cityguessr", Path(out), start=start and Path(start), val_fraction=0,  # type: ignore[arg-type]
+            settings=["learning_rate=1e-12"], options=Options(epochs=1, seed=3 if start else 0),
+            compute=Compute(torch.device("cpu"), torch.float32), **more,
+        )  # fmt: skip
+        return load_file(f"{out}/model.safetensors")["heads.0.weight"]
+
+    first = heads("m", None)
+    torch.testing.assert_close(heads("n", "m"), first, rtol=0, atol=1e-9)
+    moved = heads("o", "m", labels=table("t.csv", {"a0": "Oslo", "a1": "Lyon"}))
+    assert moved.shape == first.shape and (moved - first).abs().max() > 1e-3, "other cities, other heads"
+
+
+def test_held_out_files_are_measured_by_their_own_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[int]] = []
+
+    def measure(method: Any, store: Any, class_NL: Any, *_: Any) -> ClassValidation:
+        seen.append(class_NL[:, 0].tolist())
+        return ClassValidation({"city": 0.5}, {"city": 1.0}, 1.0, len(class_NL))
+
+    monkeypatch.setattr("vgeo.stages.train_classes.validate_classes", measure)
+    files = [write("a.h5", {"a0": "Oslo", "a1": "Bonn", "a2": "Lyon"}), write("v.h5", {"v0": "Lyon", "v1": "Oslo"})]
+    train(
+        files[:1], "cityguessr", Path("m"), val=files[1:], options=Options(epochs=1),
+        compute=Compute(torch.device("cpu"), torch.float32),
+    )  # fmt: skip
+    assert seen == [[1, 2]], "Bonn, Lyon, Oslo"
