@@ -93,7 +93,9 @@ def prepare_classes(asked: Request) -> Prepared:
         facts={
             "classes": classes.digest,
             "labels": train_truth.digest,
-            "text vectors": None if data.text_GX is None else ClipTruth(np.zeros((0, 0), np.int64), data.text_GX).digest,
+            "text vectors": None
+            if data.text_GX is None
+            else ClipTruth(np.zeros((0, 0), np.int64), data.text_GX).digest,
         },
     )
 
