@@ -37,7 +37,8 @@ def test_ids_of_strangers_stay_in_the_folder(video_id: str, tmp_path: Path) -> N
     out = tmp_path / "deep" / "out"
     with FrameFolder(out, SETTINGS) as folder:
         fill(folder, video_id)
-        assert folder.finished(video_id, [["a.mp4", 1, 2]]) == 2
+        before = folder.finished(video_id, [["a.mp4", 1, 2]])
+        assert before is not None and [record.video_id for record in before.records] == [video_id] * 2
     (first, _) = read_frames(out)
     assert first.video_id == video_id and (out / first.path).is_file()
     assert (out / first.path).parent.resolve().parent == out.resolve()
@@ -64,7 +65,8 @@ def test_a_folder_without_videos_vanishes(tmp_path: Path) -> None:
 def test_finished_videos_are_known_by_what_they_were_made_from(tmp_path: Path) -> None:
     with FrameFolder(tmp_path, SETTINGS) as folder:
         fill(folder, "a", made_from=[["a.mp4", 10, 20]])
-        assert folder.finished("a", [["a.mp4", 10, 20]]) == 2
+        before = folder.finished("a", [["a.mp4", 10, 20]])
+        assert before is not None and len(before.records) == 2
         assert folder.finished("a", [["a.mp4", 11, 20]]) is None
         assert folder.finished("b", [["a.mp4", 10, 20]]) is None
         (tmp_path / "a" / "clip.json").write_text("{")
