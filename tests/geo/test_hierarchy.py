@@ -152,3 +152,21 @@ def test_mappings_that_are_none(value: Any, said: str) -> None:
     with pytest.raises(FormatError) as found:
         parse_mapping(value, LEVELS)
     assert said in str(found.value)
+
+
+def test_names_that_are_ids_are_numbered_as_numbers() -> None:
+    rows = [(str(city), str(city // 4)) for city in (0, 1, 2, 9, 10, 11, 100)]
+    hierarchy = number_places(rows[::-1], ("city", "country"))
+    assert hierarchy.places() == rows
+    assert hierarchy.names[1] == ("0", "2", "25")
+
+
+def test_chains_begin_at_any_level() -> None:
+    places = [("a", "s", "x", "1"), ("b", "t", "x", "1"), ("c", "u", "y", "2"), ("d", "u", "y", "2")]
+    hierarchy = number_places(places, ("city", "state", "country", "continent"))
+    for level in range(4):
+        named = [
+            tuple(hierarchy.names[level + i][number] for i, number in enumerate(row))
+            for row in hierarchy.chains(level).tolist()
+        ]
+        assert named == list(dict.fromkeys(place[level:] for place in places))

@@ -37,6 +37,14 @@ def test_the_rate_is_the_trained_one(tmp_path: Path) -> None:
         assert as_trained(Sampling(), found, tasks) == Sampling()
 
 
+def test_of_one_a_second_nothing_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    assert as_trained(Sampling(), model(tmp_path, rate_hz=1.0), [VIDEO]) == Sampling()
+    assert "as it was trained on" not in caplog.text
+    as_trained(Sampling(), model(tmp_path / "2", rate_hz=2.0), [VIDEO])
+    assert "2 frames a second, as it was trained on" in caplog.text
+
+
 @pytest.mark.parametrize("rate", [{}, {"rate_hz": -1.0}, {"rate_hz": 0.0}])
 def test_where_nobody_says_a_rate_it_stays_as_it_is(tmp_path: Path, rate: dict[str, float]) -> None:
     found = model(tmp_path, **rate)

@@ -185,8 +185,7 @@ def test_cityguessr_on_frozen_features() -> None:
     costs = count_costs("cityguessr", ["backbone=features", "rows=3"])
     assert costs.window == "3 rows of videomae features"
     frozen, heads = part(costs, "videomae"), part(costs, "heads")
-    assert (frozen.kind, frozen.trainable) == ("encoder", {})
-    assert frozen.parameters - 21_879_168 in (0, 12 * 384)  # older transformers count biases of keys, which are zero
+    assert (frozen.kind, frozen.trainable, frozen.parameters) == ("encoder", {}, 21_879_168)
     assert (frozen.macs_per_window, heads.macs_per_window) == (3 * VIDEOMAE_S_MACS, 384 * 420)
     assert costs.trainable == {"classify": sum(CITYGUESSR_PARTS.values())}
 

@@ -12,13 +12,7 @@ EXAMPLE = "vgeo label-scenes frames/ --classifier resnet50_places365.pth.tar --g
 
 
 def label_scenes(
-    inputs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Frames, videos, folders or lists (.txt, -) of them; the data set's folder with --layout.",
-            show_default="frames/, else clips/",
-        ),
-    ] = None,
+    inputs: options.Inputs = None,
     out: Annotated[
         str | None,
         typer.Option(
@@ -88,9 +82,7 @@ def label_scenes(
     batch_size: Annotated[
         int, typer.Option("--batch-size", min=1, help="Frames labelled at a time.", rich_help_panel=options.RUN)
     ] = 32,
-    workers: Annotated[
-        int, typer.Option("--workers", min=1, help="Clips decoded at a time.", rich_help_panel=options.RUN)
-    ] = 2,
+    workers: options.Workers = 2,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     offline: options.Offline = False,

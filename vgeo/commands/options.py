@@ -62,6 +62,14 @@ Seed = Annotated[
 Offline = Annotated[
     bool, typer.Option("--offline", help="Never touch the network: local files and caches only.", rich_help_panel=RUN)
 ]
+Workers = Annotated[int, typer.Option("--workers", min=1, help="Clips decoded at a time.", rich_help_panel=RUN)]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Frames, videos, folders or lists (.txt, -) of them; the data set's folder with --layout.",
+        show_default="frames/, else clips/",
+    ),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option(

@@ -12,13 +12,7 @@ EXAMPLE = "vgeo precompute-features frames/ -e clip -e dinov2 --out features.h5"
 
 
 def precompute_features(
-    inputs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Frames, videos, folders or lists (.txt, -) of them; the data set's folder with --layout.",
-            show_default="frames/, else clips/",
-        ),
-    ] = None,
+    inputs: options.Inputs = None,
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Feature file to fill (HDF5).", rich_help_panel=options.OUTPUT)
     ] = Path("features.h5"),
@@ -65,9 +59,7 @@ def precompute_features(
     batch_size: Annotated[
         int, typer.Option("--batch-size", min=1, help="Frames encoded at a time.", rich_help_panel=options.RUN)
     ] = 32,
-    workers: Annotated[
-        int, typer.Option("--workers", min=1, help="Clips decoded at a time.", rich_help_panel=options.RUN)
-    ] = 2,
+    workers: options.Workers = 2,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     offline: options.Offline = False,

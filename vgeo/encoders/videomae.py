@@ -77,6 +77,14 @@ def load_model(folder: Path) -> Any:
     return load_transformers(VideoMAEModel, folder, renamed=RENAMED, zeros=KEY_BIAS)
 
 
+def without_key_biases(model: Any) -> Any:
+    """The model without what some releases of transformers have and no others: zeros that change nothing."""
+    for name, module in model.named_modules():
+        if name.endswith(KEY_BIAS.removesuffix(".bias")):
+            module.register_parameter("bias", None)
+    return model
+
+
 def hash_of(model: nn.Module) -> str:
     """Digest of the weights, the same for all releases of transformers."""
     return weights_hash(model, without=KEY_BIAS)
@@ -89,7 +97,7 @@ def skeleton(variant: str) -> Skeleton | None:
         return None
     from transformers import VideoMAEConfig, VideoMAEModel
 
-    model = VideoMAEModel(VideoMAEConfig(**shape))
+    model = without_key_biases(VideoMAEModel(VideoMAEConfig(**shape)))
     return Skeleton(model=model, read=mean_token, size=224, window=16)
 
 

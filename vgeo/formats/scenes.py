@@ -17,6 +17,7 @@ from vgeo.errors import FormatError, InputError
 from vgeo.formats.streams import read_text, write_output
 from vgeo.formats.tables import guarded, plain_name, unguarded
 
+FILE = "scenes.csv"  # its usual name
 INDOOR = (
     "indoor_shopping_dining",
     "indoor_workplace",

@@ -30,10 +30,10 @@ class Hierarchy:
     names: tuple[tuple[str, ...], ...]  # [L][C_l]
     up: Up
 
-    def chains(self) -> Ids:
-        """[C_0, L] for each class of the finest level, its id and those of what it lies in."""
-        columns = [np.arange(len(self.names[0]))]
-        for up in self.up:
+    def chains(self, level: int = 0) -> Ids:
+        """[C_l, L - l] for each class of a level, the finest by default, its id and those of what it lies in."""
+        columns = [np.arange(len(self.names[level]))]
+        for up in self.up[level:]:
             columns.append(up[columns[-1]])
         return np.stack(columns, axis=-1)
 

@@ -119,10 +119,8 @@ def _build(family: Family, shape: BackboneShape) -> Any:
         return hf.TimesformerModel(hf.TimesformerConfig(**sizes, num_frames=shape.frames))
     if family == "mae":
         return hf.ViTMAEModel(hf.ViTMAEConfig(**sizes, mask_ratio=0.0))
-    model: Any = hf.VideoMAEModel(hf.VideoMAEConfig(**sizes, num_frames=shape.frames, tubelet_size=shape.tubelet))
-    for name, module in model.named_modules():
-        if name.endswith(videomae.KEY_BIAS.removesuffix(".bias")):
-            module.register_parameter("bias", None)  # some releases of transformers have one, which changes nothing
+    config = hf.VideoMAEConfig(**sizes, num_frames=shape.frames, tubelet_size=shape.tubelet)
+    model = videomae.without_key_biases(hf.VideoMAEModel(config))
     # transformers keeps the table of positions off the device and copies it there in each step, which waits for it.
     table = model.embeddings.position_embeddings
     del model.embeddings.position_embeddings

@@ -7,10 +7,11 @@ something that cannot be, the published code decides ("code").
 from dataclasses import dataclass
 from typing import Literal
 
+from vgeo.formats.scenes import GROUPS
 from vgeo.methods._backbones import BackboneShape, check_shape
 from vgeo.methods.settings import check_least
 
-SCENE_GROUPS = 16  # 4.3
+SCENE_GROUPS = len(GROUPS)  # 16, section 4.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -77,7 +77,7 @@ def _looked_up(named: Sequence[PlaceLabels], min_population: int) -> list[tuple[
     if not named:
         return []
     table = places.load_cities(min_population)
-    found = find_cities([_wanted(labels) for labels in named], table, min_population)
+    found = find_cities([wanted(labels) for labels in named], table, min_population)
     problems = [one.problem for one in found if one.problem]
     for problem in problems[:_MOST_SAID]:
         log.error("%s", problem)
@@ -90,7 +90,7 @@ def _looked_up(named: Sequence[PlaceLabels], min_population: int) -> list[tuple[
         assert one.row is not None
         first = cities.setdefault(one.row, labels)
         if fold(first.city) != fold(labels.city):
-            log.warning("%s is %s under another name; it is labelled as the first", _wanted(labels), _wanted(first))
+            log.warning("%s is %s under another name; it is labelled as the first", wanted(labels), wanted(first))
         cities[one.row] = _completed(first, labels)
     return [
         (_completed(labels, _of_table(table, row)), (float(table.latlon_deg[row, 0]), float(table.latlon_deg[row, 1])))
@@ -109,7 +109,7 @@ def _distinct(rows: Sequence[LabelledClip]) -> list[LabelledClip]:
             continue
         if before.latlon_deg is not None and _wrapped(before.latlon_deg) != _wrapped(row.latlon_deg):
             raise FormatError(
-                f"{_wanted(said)}: lies at {before.latlon_deg} and at {row.latlon_deg}; give each city one lat,lon, "
+                f"{wanted(said)}: lies at {before.latlon_deg} and at {row.latlon_deg}; give each city one lat,lon, "
                 "or leave them out"
             )
         first[key] = replace(before, latlon_deg=row.latlon_deg)
@@ -120,7 +120,7 @@ def _wrapped(latlon_deg: tuple[float, float]) -> tuple[float, float]:
     return latlon_deg[0], float(wrap_lon(latlon_deg[1]))
 
 
-def _wanted(labels: PlaceLabels) -> Wanted:
+def wanted(labels: PlaceLabels) -> Wanted:
     return Wanted(city=labels.city, state=labels.state, country=labels.country, continent=labels.continent)
 
 

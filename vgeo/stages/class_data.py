@@ -18,7 +18,7 @@ from vgeo.formats.cityguessr_list import first_line, is_list, read_values
 from vgeo.formats.features import FeatureFile
 from vgeo.formats.gallery import Gallery, read_gallery
 from vgeo.formats.place_labels import LabelledClip, read_place_labels
-from vgeo.formats.scenes import GROUPS, read_scenes
+from vgeo.formats.scenes import FILE, GROUPS, read_scenes
 from vgeo.formats.streams import is_stdio
 from vgeo.geo.hierarchy import Ids
 from vgeo.stages.city_text import text_targets
@@ -34,7 +34,6 @@ from vgeo.training.truth import ClipTruth
 log = logging.getLogger(__name__)
 
 DEFAULT_LABELS = Path("clips") / "clips.csv"  # as 'vgeo demo' writes it
-SCENES_FILE = "scenes.csv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,21 +163,19 @@ def _scenes(asked: Request, files: Sequence[ClipFile], values: dict[str, Any]) -
     """Shares of scenes [V, P] of all clips, zeros where unknown; None where the method is to learn none."""
     if values.get("scenes") == "none":
         return None
-    beside = [*(file.path / SCENES_FILE for file in files), Path("frames") / SCENES_FILE, Path(SCENES_FILE)]
+    beside = [*(file.path / FILE for file in files), Path("frames") / FILE, Path(FILE)]
     ids = [video for file in files for video in file.video_ids]
-    path = asked.scenes or next(
-        (found for found in beside if found.is_file() and join_ids(ids, list(_shares(found)))), None
-    )
-    if path is None:
-        if "scenes" in values and not asked.source:
-            raise InputError(
-                f"--set scenes={values['scenes']}: no {SCENES_FILE} of these clips; make it with 'vgeo label-scenes'"
-            )
-        log.info("no %s of these clips ('vgeo label-scenes' makes it): trained without scenes", SCENES_FILE)
-        values["scenes"] = "none"
-        return None
-    log.info("scenes of %s", path)
-    return _joined(_shares(path), files, path, len(GROUPS))
+    paths = [asked.scenes] if asked.scenes else [found for found in beside if found.is_file()]
+    for path in paths:
+        shares = _shares(path)
+        if asked.scenes or join_ids(ids, list(shares)):
+            log.info("scenes of %s", path)
+            return _joined(shares, files, path, len(GROUPS))
+    if "scenes" in values and not asked.source:
+        raise InputError(f"--set scenes={values['scenes']}: no {FILE} of these clips; make it with 'vgeo label-scenes'")
+    log.info("no %s of these clips ('vgeo label-scenes' makes it): trained without scenes", FILE)
+    values["scenes"] = "none"
+    return None
 
 
 def _shares(path: Path) -> Mapping[str, NDArray[np.float32]]:

@@ -17,11 +17,11 @@ from vgeo.errors import FormatError, InputError
 from vgeo.formats.gallery import Gallery
 from vgeo.formats.place_labels import LabelledClip
 from vgeo.geo import places
-from vgeo.geo.city_search import Wanted, find_cities
+from vgeo.geo.city_search import find_cities
 from vgeo.geo.hierarchy import Hierarchy, Ids, namesakes, number_places
 from vgeo.geo.sphere import centroid
 from vgeo.records import LEVELS, PlaceLabels
-from vgeo.stages.city_gallery import cities_of
+from vgeo.stages.city_gallery import cities_of, wanted
 from vgeo.training.centres import LEVELS as TELLING
 from vgeo.training.centres import CityRows
 from vgeo.training.data import ClipFile
@@ -180,7 +180,7 @@ def _placed(
         log.warning("cities go by their ids, so it is not known where they are: 'vgeo localize' will need their names")
         columns = {level: np.array([getattr(row.labels, level) for row in rows], object) for level in LEVELS}
         return Gallery(latlon_deg=np.full((len(rows), 2), np.nan), labels=columns, attributes={"kind": KIND})
-    found = find_cities([_wanted(row.labels) for row in rows], places.load_cities())
+    found = find_cities([wanted(row.labels) for row in rows], places.load_cities())
     own: dict[str, tuple[float, float]] = {}
     for i, (row, one) in enumerate(zip(rows, found, strict=True)):
         if (
@@ -214,7 +214,3 @@ def _own_centre(
         return None
     lat, lon = centroid(joined)
     return float(lat), float(lon)
-
-
-def _wanted(labels: PlaceLabels) -> Wanted:
-    return Wanted(city=labels.city, state=labels.state, country=labels.country, continent=labels.continent)

@@ -28,8 +28,6 @@ from vgeo.training.sampling import unrepeated
 RULES = ("mean", "majority")
 _BATCH = 256  # windows of features at a time
 
-Table = NDArray[np.float32]
-
 
 class ClassLocalizer:
     """Answers clips one by one.
@@ -70,8 +68,7 @@ class ClassLocalizer:
         except ValueError as error:
             raise FormatError(f"{model.folder}: {error}; train the model again") from error
         self._row_of = {names: row for row, names in enumerate(classes.hierarchy.places())}
-        self._chains = classes.hierarchy.chains()
-        self._up_of = [_above(classes.hierarchy.up, level) for level in range(len(classes.hierarchy.levels))]
+        self._chains = [classes.hierarchy.chains(level) for level in range(len(classes.hierarchy.levels))]
 
     def own_encoder(self) -> Encoder | None:
         """The model's own backbone as an encoder of frames; None where it reads features of others."""
@@ -161,7 +158,7 @@ class ClassLocalizer:
             score = whole.scores[number][0].cpu().numpy()
             best.append(int(max(zip(count, score[said], said, strict=True))[2]))
         if self._method.config.evaluation == "codependent":
-            return [int(one) for one in self._chains[best[0]]]
+            return [int(one) for one in self._chains[0][best[0]]]
         return best
 
     def _class_of(self, votes: PlaceVotes) -> int:
@@ -170,7 +167,7 @@ class ClassLocalizer:
 
     def _labels(self, level: int, number: int) -> PlaceLabels:
         """The names of a class and of what it lies in."""
-        ids = self._up_of[level][number]
+        ids = self._chains[level][number]
         names = {self._hierarchy.levels[level + i]: self._hierarchy.names[level + i][one] for i, one in enumerate(ids)}
         return PlaceLabels(**names)
 
@@ -204,15 +201,6 @@ class ClassLocalizer:
             source=clip.source,
             votes=votes,
         )
-
-
-def _above(up: tuple[NDArray[np.int64], ...], level: int) -> NDArray[np.int64]:
-    """For each class of a level, its id and those of what it lies in: [C, L - level]."""
-    count = len(up[level]) if level < len(up) else (int(up[-1].max()) + 1 if up else 0)
-    columns = [np.arange(count)]
-    for step in up[level:]:
-        columns.append(step[columns[-1]])
-    return np.stack(columns, axis=-1)
 
 
 def _half_radius_km(far_km: Floats, scores: Floats) -> Floats:

@@ -19,7 +19,7 @@ from vgeo.datasets.base import Recipe
 from vgeo.device import Compute, announce, choose
 from vgeo.errors import UsageError
 from vgeo.formats.frame_folder import FRAMES_FILE
-from vgeo.formats.scenes import AREAS, GROUPS, ClipScenes, write_scenes
+from vgeo.formats.scenes import AREAS, FILE, GROUPS, ClipScenes, write_scenes
 from vgeo.formats.streams import check_output, is_stdio
 from vgeo.logs import SILENT, Progress
 from vgeo.records import Outcome
@@ -31,8 +31,6 @@ from vgeo.video.clips import Clip
 from vgeo.video.sampling import Sampling
 
 log = logging.getLogger(__name__)
-
-FILE = "scenes.csv"
 
 
 def default_out(inputs: Sequence[str | os.PathLike[str]], layout: str | None = None) -> Path:

@@ -26,7 +26,7 @@ from vgeo.stages.localize_inputs import PathLike, Task, find_tasks, matching
 from vgeo.stages.localizer import ClipQuery, Localizer
 from vgeo.stages.models import Model, load_model
 from vgeo.stages.searches import check_refinable
-from vgeo.video.clips import TrackSource
+from vgeo.video.clips import TrackSource, check_opening
 from vgeo.video.sampling import Sampling
 
 log = logging.getLogger(__name__)
@@ -193,7 +193,7 @@ def prepare(
     """Find the clips and load what they need; parameters and errors as in `localize`."""
     if top_k < 1:
         raise UsageError(f"--top-k {top_k}: must be at least 1")
-    Viewing(sampling=sampling, source=source, decoder=decoder)  # refuses what no clip could be opened with
+    check_opening(decoder, source)
     tasks = find_tasks(inputs, split)
     if sampling != Sampling() and any(task.file is not None for task in tasks):
         log.warning("feature files are taken whole: what chooses frames, as --rate-hz does, is for clips")

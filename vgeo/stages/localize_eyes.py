@@ -21,7 +21,9 @@ def as_trained(sampling: Sampling, model: Model, tasks: Sequence[Task]) -> Sampl
     """The sampling, at the rate of the frames that the model was trained on where nobody chose another for videos."""
     chosen = sampling != Sampling(start_s=sampling.start_s, end_s=sampling.end_s)
     videos = [task for task in tasks if task.clip is not None and task.clip.kind == "video"]
-    if model.rate_hz is None or chosen or not videos or len(videos) < sum(task.clip is not None for task in tasks):
+    others = len(videos) < sum(task.clip is not None for task in tasks)
+    # Pictures without a clock count as one a second, which is what videos are sampled at anyway.
+    if model.rate_hz in (None, 1.0) or chosen or not videos or others:
         return sampling
     log.info("%.3g frames a second, as it was trained on", model.rate_hz)
     return replace(sampling, rate_hz=model.rate_hz)

@@ -83,7 +83,7 @@ def train(
     positions; of a method that knows classes, see class_places.py. val: held-out feature files; else the label column
     "split", else `val_fraction` of the clips (0: none). clips: a list of those to train on, see clip_list.py; what is
     held out is not touched by it. at: "own" positions, or those of clips' cities, see centres.py. labels, scenes, text,
-    layout, min_frames: what a method that knows classes learns from, see train_classes.py. settings, config: of the
+    layout, min_frames: what a method that knows classes learns from, see class_data.py. settings, config: of the
     method, see methods/settings.py. weights: {method: path} of weights to start from, see train_start.py and
     backbones.py. resume: go on in `out` as if never stopped.
     Raises UsageError, SettingError, InputError, FormatError, MissingModelError, OutputError, BusyError, DiskError.

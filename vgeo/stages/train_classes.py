@@ -31,7 +31,7 @@ from vgeo.training.evaluate_classes import ClassValidation, validate_classes
 from vgeo.training.frame_set import FrameSet
 from vgeo.training.frame_store import FrameStore
 from vgeo.training.store import FeatureStore
-from vgeo.training.truth import ClipTruth
+from vgeo.training.truth import ClipTruth, digest_of
 
 log = logging.getLogger(__name__)
 
@@ -93,9 +93,7 @@ def prepare_classes(asked: Request) -> Prepared:
         facts={
             "classes": classes.digest,
             "labels": train_truth.digest,
-            "text vectors": None
-            if data.text_GX is None
-            else ClipTruth(np.zeros((0, 0), np.int64), data.text_GX).digest,
+            "text vectors": None if data.text_GX is None else digest_of(data.text_GX),
         },
     )
 

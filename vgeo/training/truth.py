@@ -5,6 +5,7 @@ Shapes: V clips, L levels, P groups of scenes, B clips of a batch.
 
 import hashlib
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,7 +38,12 @@ class ClipTruth:
     @property
     def digest(self) -> str:
         """A name for these labels, to tell on resume whether they are the same."""
-        state = hashlib.sha256(np.ascontiguousarray(self.class_VL).tobytes())
-        if self.scene_VP is not None:
-            state.update(np.ascontiguousarray(self.scene_VP).tobytes())
-        return state.hexdigest()[:16]
+        return digest_of(self.class_VL, *([] if self.scene_VP is None else [self.scene_VP]))
+
+
+def digest_of(*arrays: NDArray[Any]) -> str:
+    """A name (16 hex digits) for what arrays hold."""
+    state = hashlib.sha256()
+    for array in arrays:
+        state.update(np.ascontiguousarray(array).tobytes())
+    return state.hexdigest()[:16]
