@@ -129,8 +129,12 @@ def worker(number: int, folder: Path) -> None:
         found = go(folder, "two")
         said = [found.epochs, found.best_epoch, found.median_error_km]
         (folder / f"result-{number}.json").write_text(json.dumps(said))
+        dist.barrier()
     finally:
         dist.destroy_process_group()
+    # All is written, and compared by the tests. Two times in some fourteen, PyTorch's own threads aborted the process
+    # while the interpreter was taken down ("terminate called without an active exception").
+    os._exit(0)
 
 
 def _check_ranks(number: int) -> None:
