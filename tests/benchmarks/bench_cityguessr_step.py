@@ -69,7 +69,7 @@ class OnDevice:
 
     def batch(self, frame_BT: Tensor, mask_BT: Tensor) -> Clips:
         known = self.truth.of_clips(frame_BT[:, 0] // 16, self.device)
-        return Clips(frames_BTSSC=self.pixels, mask_BT=mask_BT.to(self.device), truth=known)
+        return Clips(frames_BTHWC=self.pixels, mask_BT=mask_BT.to(self.device), truth=known)
 
 
 def truth(clips: int) -> ClipTruth:
@@ -216,7 +216,7 @@ def training(folders: list[Path], compute: Compute, batch: int) -> None:
     """Train an epoch from the disk: what waits for pictures."""
     one, frames = opened(folders)
     method = model(compute.device)
-    with FrameStore([one], frames, 224, compute, truth(len(folders)), resident=False) as store:
+    with FrameStore([one], frames, (224, 224), compute, truth(len(folders)), resident=False) as store:
         loop = Loop(method, store, Options(batch_size=batch), compute)
         recipe = readied(loop)
         for epoch in range(2):  # one to warm up
@@ -250,7 +250,7 @@ def evaluation(folders: list[Path], compute: Compute, turns: int, **shape: int) 
                 head(feature_BD).softmax(-1).topk(5).indices.cpu()
 
     def validated(how: Compute) -> None:
-        with FrameStore([one], frames, 224, how, resident=False) as store:
+        with FrameStore([one], frames, (224, 224), how, resident=False) as store:
             validate_classes(method, store, known, LEVELS, how)
 
     with tempfile.TemporaryDirectory() as folder:

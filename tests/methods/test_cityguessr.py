@@ -264,10 +264,11 @@ def test_the_backbone_is_trained_with_the_rest_and_serves_as_an_encoder() -> Non
     method = CityGuessr(
         CityGuessrConfig(init="scratch", classes=(4, 3, 2), scenes="none", text="none", backbone_rate=0.1, **shape)  # type: ignore[arg-type]
     )
-    assert method.frame_size == 32 and method.encoders == () and method.windows == Windows(length=4, rule="strided")
+    assert method.frame_shape == (32, 32) and method.encoders == ()
+    assert method.windows == Windows(length=4, rule="strided")
     frames = torch.randint(0, 256, (2, 4, 32, 32, 3), dtype=torch.uint8)
     truth = Truth(class_BL=torch.tensor([[0, 0, 0], [3, 2, 1]]))
-    clips = Clips(frames_BTSSC=frames, mask_BT=torch.ones(2, 4).bool(), truth=truth)
+    clips = Clips(frames_BTHWC=frames, mask_BT=torch.ones(2, 4).bool(), truth=truth)
     method.loss(clips, "classify", torch.Generator())["total"].backward()
     still = [name for name, p in method.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert not still

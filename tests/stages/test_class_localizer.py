@@ -209,7 +209,7 @@ def test_the_models_own_backbone_sees_pixels_as_in_training(tmp_path: Path) -> N
         own = ClassLocalizer(replace(model(tmp_path), method=method, encoders={}), CPU).own_encoder()
         assert own is not None
         frames = torch.randint(0, 256, (1, 4, 32, 32, 3), dtype=torch.uint8)
-        clips = Clips(frames_BTSSC=frames, mask_BT=torch.ones(1, 4).bool())
+        clips = Clips(frames_BTHWC=frames, mask_BT=torch.ones(1, 4).bool())
         rows = Clips(features={OWN: own(own.shrink(frames[0])[None])[:, None]}, mask_BT=torch.ones(1, 1).bool())
         for one, other in zip(method.logits(clips), method.logits(rows), strict=True):
             torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)

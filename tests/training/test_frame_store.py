@@ -64,7 +64,7 @@ def make() -> Iterator[Make]:
 
     def store(*sets: FrameSet, frames: Frames | None = None, **options: object) -> FrameStore:
         options = {"resident": False, "workers": 3} | options
-        made.append(FrameStore(sets, frames or usable_frames(sets, ANY), SIZE, CPU, **options))  # type: ignore[arg-type]
+        made.append(FrameStore(sets, frames or usable_frames(sets, ANY), (SIZE, SIZE), CPU, **options))  # type: ignore[arg-type]
         return made[-1]
 
     yield store
@@ -114,7 +114,7 @@ def test_pixels_are_those_of_the_published_loader(tmp_path: Path, make: Make, ki
     stored = Image.open(path).convert("RGB")
     upright = stored.transpose(Image.Transpose.ROTATE_270) if kind == "turned" else stored
     expected = np.asarray(Resize((SIZE, SIZE))(upright)).astype(int)
-    found = make(one).batch(torch.tensor([[0]]), torch.tensor([[True]])).frames_BTSSC
+    found = make(one).batch(torch.tensor([[0]]), torch.tensor([[True]])).frames_BTHWC
     assert found is not None
     assert (found.shape, found.dtype) == ((1, 1, SIZE, SIZE, 3), torch.uint8)
     difference = np.abs(found[0, 0].numpy().astype(int) - expected)
@@ -128,8 +128,8 @@ def test_photographs_differ_by_a_grey_level_in_a_hundredth_of_the_values(shared_
         path=tmp_path, video_ids=["a"], first_row=np.array([0, 4]), latlon_deg=np.full((4, 2), np.nan), labels={},
         spacing_s=None, folders=[str(pictures[0].parent)], names=[tuple(path.name for path in pictures)],
     )  # fmt: skip
-    with FrameStore([one], usable_frames([one], ANY), 224, CPU, resident=False) as store:
-        found = store.batch(torch.arange(4)[None], torch.ones(1, 4, dtype=torch.bool)).frames_BTSSC
+    with FrameStore([one], usable_frames([one], ANY), (224, 224), CPU, resident=False) as store:
+        found = store.batch(torch.arange(4)[None], torch.ones(1, 4, dtype=torch.bool)).frames_BTHWC
     assert found is not None
     expected = np.stack([np.asarray(Resize((224, 224))(Image.open(path).convert("RGB"))) for path in pictures])
     difference = np.abs(found[0].numpy().astype(int) - expected)
@@ -151,8 +151,8 @@ def test_an_epoch_comes_in_its_order_and_ahead_of_the_step(
         frame_IT, mask_IT = store.plan(plan, pieces)
         for piece in pieces:
             clips = store.batch(frame_IT[piece], mask_IT[piece])
-            assert clips.frames_BTSSC is not None and clips.latlon_deg is not None
-            assert numbers(clips.frames_BTSSC).tolist() == plan.frame_IT[piece].tolist()
+            assert clips.frames_BTHWC is not None and clips.latlon_deg is not None
+            assert numbers(clips.frames_BTHWC).tolist() == plan.frame_IT[piece].tolist()
             assert torch.equal(clips.mask_BT, torch.from_numpy(plan.mask_IT[piece]))
             assert np.array_equal(clips.latlon_deg.numpy(), one.latlon_deg[plan.frame_IT[piece]])
     assert urgent == [False] * (2 * len(pieces)), "every batch once, each before it was asked for"
@@ -164,13 +164,13 @@ def test_single_frames_and_repeated_ones(tmp_path: Path, make: Make, monkeypatch
     inner = store._decoders._read
     monkeypatch.setattr(store._decoders, "_read", lambda frame: read.append(frame) or inner(frame))
     frame_BT = torch.tensor([[2, 2, 2, 2], [3, 4, 4, 2]])
-    found = store.batch(frame_BT, torch.ones(2, 4, dtype=torch.bool)).frames_BTSSC
+    found = store.batch(frame_BT, torch.ones(2, 4, dtype=torch.bool)).frames_BTHWC
     assert found is not None
     assert numbers(found).tolist() == frame_BT.tolist()
     assert sorted(read) == [2, 3, 4], "each picture is decoded once a batch"
     plan = plan_epoch(store.frames.clip_first, None, 2, np.random.default_rng(0))
     frame_IT, mask_IT = store.plan(plan, pieces_of(plan))
-    seen = [store.batch(frame_IT[piece], mask_IT[piece]).frames_BTSSC for piece in pieces_of(plan)]
+    seen = [store.batch(frame_IT[piece], mask_IT[piece]).frames_BTHWC for piece in pieces_of(plan)]
     assert torch.cat([numbers(pixels) for pixels in seen if pixels is not None]).tolist() == plan.frame_IT.tolist()
 
 
@@ -181,8 +181,8 @@ def test_rows_count_through_several_sets_and_left_out_ones(tmp_path: Path, make:
     store = make(*sets, frames=usable_frames(sets).of_clips(np.array([2, 0, 3])))
     assert store.frames.video_ids == ("b-c0", "a-c0", "b-c1")
     clips = store.batch(torch.tensor([[0, 1, 2]]), torch.ones(1, 3, dtype=torch.bool))
-    assert clips.frames_BTSSC is not None
-    assert numbers(clips.frames_BTSSC).tolist() == [[8, 0, 9]]
+    assert clips.frames_BTHWC is not None
+    assert numbers(clips.frames_BTHWC).tolist() == [[8, 0, 9]]
 
 
 def test_each_item_has_the_truth_of_its_clip(tmp_path: Path, make: Make) -> None:
@@ -220,9 +220,9 @@ def test_two_processes_decode_their_parts_and_no_more(
             seen[number].append(store.batch(*padded))
         assert not any(urgent), "also an empty part counts"
     for piece, first, second in zip(pieces_of(plan, accumulate), *seen.values(), strict=True):
-        assert first.frames_BTSSC is not None and second.frames_BTSSC is not None
-        assert first.frames_BTSSC.shape == second.frames_BTSSC.shape, "tensors have one shape in all"
-        joined = torch.cat([first.frames_BTSSC, second.frames_BTSSC])
+        assert first.frames_BTHWC is not None and second.frames_BTHWC is not None
+        assert first.frames_BTHWC.shape == second.frames_BTHWC.shape, "tensors have one shape in all"
+        joined = torch.cat([first.frames_BTHWC, second.frames_BTHWC])
         items = piece.stop - piece.start
         assert numbers(joined[:items]).tolist() == plan.frame_IT[piece].tolist()
         assert not joined[items:].any()
@@ -254,9 +254,9 @@ def test_what_the_loop_asks_for_was_decoded_ahead(tmp_path: Path, make: Make, mo
 
         def loss(self, clips: Clips, phase: str, generator: torch.Generator) -> dict[str, Tensor]:
             nonlocal total
-            assert clips.frames_BTSSC is not None
-            total += float(numbers(clips.frames_BTSSC)[clips.mask_BT].sum())
-            return {"total": self.weight * clips.frames_BTSSC.float().mean()}
+            assert clips.frames_BTHWC is not None
+            total += float(numbers(clips.frames_BTHWC)[clips.mask_BT].sum())
+            return {"total": self.weight * clips.frames_BTHWC.float().mean()}
 
     list(Loop(Mean(), store, Options(accumulate=2), CPU).run())  # type: ignore[arg-type]
     assert urgent == [False] * 2 * 5
@@ -267,11 +267,11 @@ def test_a_batch_without_a_plan_or_against_it_is_decoded_all_the_same(tmp_path: 
     store = make(write_set(tmp_path / "a", [4, 4, 4, 4]))
     plan = plan_epoch(store.frames.clip_first, 2, 1, np.random.default_rng(0))
     frame_IT, mask_IT = store.plan(plan, pieces_of(plan))
-    other = store.batch(torch.tensor([[15, 0]]), torch.ones(1, 2, dtype=torch.bool)).frames_BTSSC
+    other = store.batch(torch.tensor([[15, 0]]), torch.ones(1, 2, dtype=torch.bool)).frames_BTHWC
     assert other is not None
     assert numbers(other).tolist() == [[15, 0]]
     for piece in pieces_of(plan):
-        found = store.batch(frame_IT[piece], mask_IT[piece]).frames_BTSSC
+        found = store.batch(frame_IT[piece], mask_IT[piece]).frames_BTHWC
         assert found is not None
         assert numbers(found).tolist() == plan.frame_IT[piece].tolist()
 
@@ -287,7 +287,7 @@ def test_what_fits_into_memory_is_decoded_once(
     inner = frame_store.read_image
     monkeypatch.setattr(frame_store, "read_image", lambda path, shape: opened.append(str(path)) or inner(path, shape))
     for _ in range(3):
-        found = store.batch(torch.arange(8)[None], torch.ones(1, 8, dtype=torch.bool)).frames_BTSSC
+        found = store.batch(torch.arange(8)[None], torch.ones(1, 8, dtype=torch.bool)).frames_BTHWC
         assert found is not None
         assert numbers(found).tolist() == [list(range(8))]
     assert sorted(opened) == sorted([str(store._sets[0].picture(row)) for row in range(8)] * times)
@@ -304,7 +304,7 @@ def test_as_much_as_a_quarter_of_the_memory_is_kept(
     store.batch(torch.arange(8)[None], torch.ones(1, 8, dtype=torch.bool))
     assert len(store._kept) == 5
     assert "8 pictures of 8 x 8" in caplog.text and "others are decoded anew" in caplog.text
-    found = store.batch(torch.arange(8)[None], torch.ones(1, 8, dtype=torch.bool)).frames_BTSSC
+    found = store.batch(torch.arange(8)[None], torch.ones(1, 8, dtype=torch.bool)).frames_BTHWC
     assert found is not None
     assert numbers(found).tolist() == [list(range(8))]
 
@@ -404,7 +404,7 @@ def test_a_new_plan_drops_the_old_one(tmp_path: Path, make: Make, monkeypatch: p
     for seed in range(2):
         plan = plan_epoch(store.frames.clip_first, 30, 1, np.random.default_rng(seed))
         frame_IT, mask_IT = store.plan(plan, pieces_of(plan))
-    found = store.batch(frame_IT[:1], mask_IT[:1]).frames_BTSSC
+    found = store.batch(frame_IT[:1], mask_IT[:1]).frames_BTHWC
     assert found is not None
     assert numbers(found).tolist() == plan.frame_IT[:1].tolist()
     assert len(begun) < 30 + 5
@@ -422,7 +422,7 @@ from vgeo.training.frame_store import FrameStore
 from vgeo.training.sampling import plan_epoch
 one = open_frames([{str(tmp_path / "a")!r}])
 frames = Frames(np.arange(50), one.latlon_deg, one.first_row, tuple(one.video_ids))
-store = FrameStore([one], frames, 8, Compute(torch.device("cpu"), torch.float32), workers=2)
+store = FrameStore([one], frames, (8, 8), Compute(torch.device("cpu"), torch.float32), workers=2)
 inner = store._decoders._read
 store._decoders._read = lambda frame: (time.sleep(1), inner(frame))[1]
 plan = plan_epoch(one.first_row, 50, 1, np.random.default_rng(0))
@@ -449,14 +449,15 @@ def test_pictures_arrive_on_a_gpu_as_on_the_cpu(tmp_path: Path) -> None:
     one = write_set(tmp_path / "a", [9] * 12)
     frames = usable_frames([one], ANY)
     truth = ClipTruth(np.arange(12)[:, None])
-    with FrameStore([one], frames, SIZE, Compute(torch.device("cuda"), torch.float32), truth, resident=False) as store:
+    compute = Compute(torch.device("cuda"), torch.float32)
+    with FrameStore([one], frames, (SIZE, SIZE), compute, truth, resident=False) as store:
         for epoch in range(20):
             plan = plan_epoch(frames.clip_first, 4, 2, np.random.default_rng(epoch))
             frame_IT, mask_IT = store.plan(plan, pieces_of(plan))
             for piece in pieces_of(plan):
                 clips = store.batch(frame_IT[piece], mask_IT[piece])
-                assert clips.frames_BTSSC is not None and clips.latlon_deg is not None and clips.truth is not None
-                found = clips.frames_BTSSC.float().mean((2, 3))[..., 0].round().long()
+                assert clips.frames_BTHWC is not None and clips.latlon_deg is not None and clips.truth is not None
+                found = clips.frames_BTHWC.float().mean((2, 3))[..., 0].round().long()
                 assert found.tolist() == plan.frame_IT[piece].tolist()
                 assert clips.truth.class_BL[:, 0].tolist() == (plan.frame_IT[piece][:, 0] // 9).tolist()
-                assert {t.device.type for t in (clips.mask_BT, clips.latlon_deg, clips.frames_BTSSC)} == {"cuda"}
+                assert {t.device.type for t in (clips.mask_BT, clips.latlon_deg, clips.frames_BTHWC)} == {"cuda"}

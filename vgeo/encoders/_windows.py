@@ -28,8 +28,10 @@ _SINGLE = ("first", "middle", "last", "random")  # for windows of one frame
 class Windows:
     """Frames of a clip in windows of `length`, by the rule of `--set frames=RULE`.
 
-    windows: one after the other without overlap; the last ends with the clip. first76: one window of every fifth frame
-    from the first, as CityGuessr's published loader takes them: 0, 5, ..., 75 of the 100 frames that a clip has there.
+    windows: one after the other without overlap; the last ends with the clip. With a `step`, longer than they are, as
+    many as fit, and each stands for its first frame.
+    first76: one window of every fifth frame from the first, as CityGuessr's published loader takes them: 0, 5, ..., 75
+    of the 100 frames that a clip has there.
     strided: that window, and where as much as half a window is left, more of them; where a clip is too short for it,
     the stride is the longest that fits.
     uniform: one window over the whole clip, the middles of equal parts. A clip with too few frames repeats some.
@@ -38,12 +40,15 @@ class Windows:
 
     length: int
     rule: str
+    step: int | None = None  # of rule windows: from the start of one to the next, its length where None
 
     def __post_init__(self) -> None:
         if self.rule in _SINGLE and self.length != 1:
             raise ValueError(f"windows {self.rule} are of one frame, not {self.length}")
+        if self.step is not None and (self.rule != "windows" or self.step < self.length):
+            raise ValueError(f"a step of {self.step} for {self.rule} of {self.length} frames")
 
-    def rows(self, frames: int, clip: str = "") -> NDArray[np.int64]:
+    def rows(self, frames: int, clip: str = "") -> NDArray[np.int64]:  # noqa: PLR0911
         """Numbers of the frames of each window, of a clip of `frames` > 0 frames: [W, L], never falling.
 
         clip: its name, which decides on a random frame.
@@ -59,6 +64,8 @@ class Windows:
             return self._strided(frames)
         if frames < self.length:
             return self._filled(np.arange(frames))
+        if self.step is not None:
+            return np.arange(0, frames - self.length + 1, self.step)[:, None] + np.arange(self.length)
         starts = np.arange(0, frames, self.length)
         return np.minimum(starts, frames - self.length)[:, None] + np.arange(self.length)
 
@@ -80,7 +87,12 @@ class Windows:
 
     def describe(self) -> str:
         """A few words, stored with the features: other windows are other features."""
-        return f"{self.length} frames a row, {self.rule}"
+        step = "" if self.step is None else f", one every {self.step}"
+        return f"{self.length} frames a row, {self.rule}{step}"
+
+    def stands_for(self, window_L: NDArray[np.int64]) -> int:
+        """The frame whose time and position are those of a window's row."""
+        return int(window_L[0]) if self.step is not None else middle(window_L)
 
     def _filled(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         """One window of the first numbers, filled with the last."""
@@ -89,7 +101,7 @@ class Windows:
 
 
 def middle(window_L: NDArray[np.int64]) -> int:
-    """The frame that stands for a window: time and position of its row are those of this frame."""
+    """The frame in the middle of a window, which mostly stands for it."""
     different = np.unique(window_L)
     return int(different[len(different) // 2])
 

@@ -128,13 +128,13 @@ def _build(family: Family, shape: BackboneShape) -> Any:
     return model
 
 
-def preprocess(frames_BTSSC: Tensor, normalize: Normalize = "none") -> Tensor:
+def preprocess(frames_BTHWC: Tensor, normalize: Normalize = "none") -> Tensor:
     """Turn RGB frames, uint8 [B, T, S, S, 3], into pixels [B, T, 3, S, S] float32 on their device.
 
     none: values in [0, 1], as CityGuessr's published loader leaves them; imagenet: what VideoMAE and MAE were trained
     with; kinetics: what TimeSformer was.
     """
-    return normalised(frames_BTSSC.permute(0, 1, 4, 2, 3), MEAN_STD[normalize])
+    return normalised(frames_BTHWC.permute(0, 1, 4, 2, 3), MEAN_STD[normalize])
 
 
 def augment(pixels_BTCSS: Tensor, generator: torch.Generator, *, flip: float = 0.0, crop: float = 1.0) -> Tensor:

@@ -5,8 +5,8 @@ turns a window of frames into a probability for each of its places, at several l
 read features or frames, find the best keys, decode, train and store. A method never reads a file, prints, chooses a
 device or parses an option.
 
-Shapes: B clips, T frames, D feature width, S pixels of a square frame's side, G gallery entries, E embedding width, L
-levels of places (finest first), C classes of a level, P groups of scenes.
+Shapes: B clips, T frames, D feature width, H x W pixels of a frame, S pixels of a tile's side, G gallery entries, E
+embedding width, L levels of places (finest first), C classes of a level, P groups of scenes.
 """
 
 from abc import ABC, abstractmethod
@@ -39,7 +39,8 @@ class Clips:
 
     mask_BT: Tensor  # bool, True where there is a frame
     features: dict[str, Tensor] = field(default_factory=dict)  # encoder -> [B, T, D]
-    frames_BTSSC: Tensor | None = None  # uint8 RGB
+    frames_BTHWC: Tensor | None = None  # uint8 RGB
+    tiles_BSSC: Tensor | None = None  # uint8 RGB: each clip's place from above; given in training with tiles
     latlon_deg: Tensor | None = None  # [B, T, 2] float64; given in training
     truth: Truth | None = None  # given in training of a Classifier
     share: float = 1.0  # of a step's batch, where it is cut into pieces; a piece's loss is weighed by it
@@ -51,10 +52,19 @@ class Clips:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
-    """Rows of a gallery: positions and, where the gallery was made of reference frames, their features."""
+    """Rows of a gallery: positions, and features of reference frames or pictures from above where it has them."""
 
     latlon_deg: Tensor  # [G, 2] float64
     features: dict[str, Tensor] = field(default_factory=dict)  # encoder -> [G, D]
+    tiles_GSSC: Tensor | None = None  # uint8 RGB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pairing:
+    """How clips are drawn that are trained with the tile of their place; a clip's place is that of a whole second."""
+
+    early_s: float = 0.0  # a clip begins up to so much before its second, evenly drawn
+    another: bool = False  # each clip is joined by one of the other half of its video: a hard negative
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,10 +76,12 @@ class Recipe:
     clip_frames: int | None  # frames drawn from each clip; None: single frames of all clips are drawn, T = 1
     learning_rate: float
     decay_per_epoch: float
+    milestones: tuple[int, ...] = ()  # epochs, counted from 0, from which on the rate is a tenth of what it was
     warmup_steps: int
     weight_decay: float = 0.0
     contiguous: bool = False  # the frames drawn from a clip are a run of neighbours, not spread over it
     windows: Windows | None = None  # they are one of these windows, each equally likely; overrides both
+    pairing: Pairing | None = None  # clips are drawn with their tiles; overrides all of these
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +103,8 @@ class Method(nn.Module, ABC):
     paper: ClassVar[str]  # authors, venue, year, arXiv number
     needs: ClassVar[str] = "features"  # or "frames", of which features of a frozen encoder can take the place
     gives: ClassVar[str] = "track"  # or "place"
-    gallery_kind: ClassVar[str] = "points"  # or "features": points that carry their frames' features; or "classes"
+    # points; "features": points that carry their frames' features; "tiles": pictures from above; or "classes"
+    gallery_kind: ClassVar[str] = "points"
     phases: tuple[str, ...] = ()  # names of training phases, fewer where settings say so; none: nothing to train
     license_note: ClassVar[str] = ""  # of the released weights, where there are any
 
@@ -107,8 +120,18 @@ class Method(nn.Module, ABC):
         """Names of the encoders whose features this instance reads; () when it takes what the gallery holds."""
 
     @property
-    def frame_size(self) -> int | None:
-        """S, where the method takes frames; None: it takes features of `encoders`."""
+    def frame_shape(self) -> tuple[int, int] | None:
+        """H and W, where the method takes frames; None: it takes features of `encoders`."""
+        return None
+
+    @property
+    def windows(self) -> Windows | None:
+        """Which rows of features, or frames, of a clip make one prediction; None: each frame makes one."""
+        return None
+
+    @property
+    def rate_hz(self) -> float | None:
+        """Of the frames that `windows` are made of, where the method says so."""
         return None
 
     def recipe(self, phase: str) -> Recipe:
@@ -148,11 +171,14 @@ class Method(nn.Module, ABC):
 
 
 class Retriever(Method):
-    """A method that compares frames with the places of a gallery."""
+    """A method that compares frames with the places of a gallery.
+
+    One with a `frame_shape` embeds each clip as a whole, and what it gave for one before, OWN, it takes as it is.
+    """
 
     @abstractmethod
     def queries(self, clips: Clips) -> Tensor:
-        """Embed frames: [B, T, E], L2-normalised."""
+        """Embed frames: [B, T, E], L2-normalised; clips as wholes: [B, 1, E]."""
 
     @abstractmethod
     def keys(self, places: Places) -> Tensor:
@@ -209,7 +235,7 @@ class Classifier(Method):
     @property
     @abstractmethod
     def windows(self) -> Windows:
-        """Which rows of features, or frames, of a clip make one prediction."""
+        """As of every method; never None."""
 
     @abstractmethod
     def adopt(self, up: tuple[Tensor, ...], text_CD: Tensor | None = None) -> None:

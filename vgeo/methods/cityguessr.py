@@ -92,8 +92,8 @@ class CityGuessr(Classifier):
         return (self.config.encoder,) if self.backbone is None else ()
 
     @property
-    def frame_size(self) -> int | None:
-        return None if self.backbone is None else self.config.image_px
+    def frame_shape(self) -> tuple[int, int] | None:
+        return None if self.backbone is None else (self.config.image_px, self.config.image_px)
 
     @property
     def windows(self) -> Windows:
@@ -118,13 +118,13 @@ class CityGuessr(Classifier):
 
     def _features(self, clips: Clips, generator: torch.Generator | None) -> Tensor:
         """One vector a clip: [B, D]. generator: augments, as in training."""
-        if self.backbone is None or clips.frames_BTSSC is None:
+        if self.backbone is None or clips.frames_BTHWC is None:
             rows_BTD = clips.features[self.config.encoder if self.backbone is None else OWN].float()
             mask_BT1 = clips.mask_BT[..., None]
             mean_BD = (rows_BTD * mask_BT1).sum(1) / mask_BT1.sum(1).clamp(min=1)
             standardized = self.backbone is None and self.config.standardize
             return (mean_BD - self.feature_mean) / self.feature_std if standardized else mean_BD
-        pixels_BTCSS = preprocess(clips.frames_BTSSC, self.config.normalize)
+        pixels_BTCSS = preprocess(clips.frames_BTHWC, self.config.normalize)
         if generator is not None:
             pixels_BTCSS = augment(pixels_BTCSS, generator, flip=self.config.flip, crop=self.config.crop)
         feature_BD: Tensor = self.backbone(pixels_BTCSS)

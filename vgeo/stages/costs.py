@@ -273,10 +273,10 @@ def _count_answers(method: Method, widths: dict[str, int], clip_frames: int) -> 
 
 def _clips(method: Method, widths: dict[str, int], clip_frames: int) -> Clips:
     """One clip: of frames where the method takes them, else of features."""
-    side = method.frame_size
+    shape = method.frame_shape
     return Clips(
         features={name: torch.zeros(1, clip_frames, width) for name, width in widths.items()},
-        frames_BTSSC=torch.zeros(1, clip_frames, side, side, 3, dtype=torch.uint8) if side else None,
+        frames_BTHWC=torch.zeros(1, clip_frames, *shape, 3, dtype=torch.uint8) if shape else None,
         mask_BT=torch.ones(1, clip_frames, dtype=torch.bool),
     )
 

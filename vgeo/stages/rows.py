@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vgeo.encoders._windows import Windows, common_windows, middle
+from vgeo.encoders._windows import Windows, common_windows
 from vgeo.encoders.base import Encoder
 
 Table = NDArray[np.float32]
@@ -95,7 +95,7 @@ class WindowRows:
             self._encode([np.minimum(row, self._arrived - 1) for row in self._waiting])
         elif self._waiting:  # windows of those that were
             self._encode(list(self._windows.rows(self._arrived, self._clip)[len(self._done) :]))
-        stands_for = np.array([middle(window) for window in self._done], np.int64)
+        stands_for = np.array([self._windows.stands_for(window) for window in self._done], np.int64)
         frames = self._promised if self._chosen else self._arrived
         return _joined(self._tables), stands_for, self._windows.remark(frames)
 

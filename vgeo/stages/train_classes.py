@@ -197,11 +197,11 @@ def _say_torn(data: ClassData, parts: Split) -> None:
 def _store(
     asked: Request, model: Classifier, frames: Frames, files: Sequence[ClipFile], truth: ClipTruth | None
 ) -> Store:
-    if model.frame_size is None:
+    if model.frame_shape is None:
         features = [file for file in files if isinstance(file, FeatureFile)]
         return FeatureStore(features, frames, model.encoders, asked.compute, truth=truth)
     sets = [file for file in files if isinstance(file, FrameSet)]
-    return FrameStore(sets, frames, model.frame_size, asked.compute, truth)
+    return FrameStore(sets, frames, model.frame_shape, asked.compute, truth)
 
 
 def _learnt_anew(model: Classifier, source: ModelFiles, classes: Classes) -> list[str]:

@@ -30,7 +30,7 @@ def cautions(method: Method, phases: Sequence[str], options: Options, frames: Fr
             "build one where the data is: 'vgeo build-gallery grid FEATURES'"
         )
     lengths = np.diff(frames.clip_first)
-    sees_frames = isinstance(method, Classifier) and method.frame_size is not None
+    sees_frames = isinstance(method, Classifier) and method.frame_shape is not None
     for phase in phases:
         recipe = options.recipe(method, phase)
         steps = recipe.epochs * steps_per_epoch(frames.clip_first, recipe.clip_frames, recipe.batch_clips)

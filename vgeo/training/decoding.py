@@ -2,7 +2,7 @@
 
 Threads, not processes: decoding and resizing let go of Python's lock, and nothing is copied between processes.
 
-Shapes: B clips and T frames of a batch, S pixels of a picture's side.
+Shapes: B clips and T frames of a batch.
 """
 
 import threading
@@ -21,9 +21,9 @@ _CLOSED = "the pictures are no longer decoded"
 class Job:
     """A batch that is being filled: `pixels` is whole once `wait` has returned."""
 
-    def __init__(self, frame_BT: Ints, size: int, pinned: bool) -> None:
+    def __init__(self, frame_BT: Ints, shape: tuple[int, int], pinned: bool) -> None:
         self.frame_BT = frame_BT
-        self.pixels = torch.empty((*frame_BT.shape, size, size, 3), dtype=torch.uint8, pin_memory=pinned)
+        self.pixels = torch.empty((*frame_BT.shape, *shape, 3), dtype=torch.uint8, pin_memory=pinned)
         self.done = threading.Event()
         self.error: Exception | None = None
         self.tasks = _places(frame_BT)

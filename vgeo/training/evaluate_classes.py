@@ -51,7 +51,7 @@ def validate_classes(
     with measuring(method):
         for frame_BT, mask_BT, clip_B in all_windows(method, store):
             batch = store.batch(frame_BT, mask_BT)
-            with compute.autocast() if batch.frames_BTSSC is not None else nullcontext():
+            with compute.autocast() if batch.frames_BTHWC is not None else nullcontext():
                 probabilities.append(softmaxes(method.logits(batch)))
             owners.append(clip_B)
         joined = tuple(torch.cat(parts) for parts in zip(*probabilities, strict=True))

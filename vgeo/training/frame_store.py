@@ -1,6 +1,6 @@
 """Frames where the step needs them: decoded in threads that are ahead of it, resized, and sent to the device.
 
-Shapes: N frames, B clips and T frames of a batch, I items of an epoch, S pixels of a square frame's side.
+Shapes: N frames, B clips and T frames of a batch, I items of an epoch, H x W pixels of a frame.
 """
 
 import logging
@@ -23,7 +23,7 @@ from vgeo.training.data import Frames
 from vgeo.training.decoding import Decoders, Ints, Job, Pixels
 from vgeo.training.frame_set import FrameSet
 from vgeo.training.memory import free_bytes, send
-from vgeo.training.sampling import Plan
+from vgeo.training.sampling import Drawing, Plan
 from vgeo.training.truth import ClipTruth
 from vgeo.video.images import read_image
 from vgeo.video.pixels import Shape
@@ -36,11 +36,11 @@ _MOST_THREADS = 16
 _AS_STORED = Shape()
 
 
-class FrameStore:
+class FrameStore(Drawing):
     """Batches of pictures by frame index, as CityGuessr's published loader hands them out, but uint8.
 
-    Pictures are upright RGB, squashed to S x S, bilinear with antialiasing, not normalised. They are resized as
-    encoders resize them when clips are localized; Pillow, as the published loader has it, differs by a grey level in
+    Pictures are upright RGB, squashed to `shape`, H and W, bilinear with antialiasing, not normalised. They are resized
+    as encoders resize them when clips are localized; Pillow, as the published loader has it, differs by a grey level in
     a thousandth of the values, and takes as long again as decoding.
     resident: whether what was decoded stays in memory; None keeps as much as fits into a quarter of what is free.
     workers: threads that decode; None is one a core, with several processes their share. Close it at the end.
@@ -50,7 +50,7 @@ class FrameStore:
         self,
         sets: Sequence[FrameSet],
         frames: Frames,
-        size: int,
+        shape: tuple[int, int],
         compute: Compute,
         truth: ClipTruth | None = None,
         resident: bool | None = None,
@@ -58,12 +58,12 @@ class FrameStore:
     ) -> None:
         self.frames, self.device = frames, compute.device
         self.wait_s = 0.0  # that `batch` has waited for pictures
-        self._sets, self._size, self._truth = list(sets), size, truth
+        self._sets, self._shape, self._truth = list(sets), shape, truth
         self._set_first = np.concatenate([[0], np.cumsum([len(one) for one in sets])])
         self._latlon_deg = torch.from_numpy(frames.latlon_deg).to(self.device)
         self._clip_first = torch.from_numpy(frames.clip_first)
         self._kept: dict[int, Pixels] = {}
-        self._capacity = _capacity(len(frames), size) if resident is None else resident * len(frames)
+        self._capacity = capacity(len(frames), shape) if resident is None else resident * len(frames)
         self._decoders = Decoders(self._read, workers or _threads())
         self._to_come: deque[Ints] = deque()  # batches of the plan that are not being decoded yet
         self._jobs: deque[Job] = deque()  # those that are
@@ -101,7 +101,7 @@ class FrameStore:
         clip_B = torch.searchsorted(self._clip_first, frame_BT[:, 0].contiguous(), right=True) - 1
         index = send(frame_BT.flatten(), self.device)
         return Clips(
-            frames_BTSSC=pixels,
+            frames_BTHWC=pixels,
             mask_BT=send(mask_BT, self.device),
             latlon_deg=self._latlon_deg.index_select(0, index).view(*frame_BT.shape, 2),
             truth=None if self._truth is None else self._truth.of_clips(clip_B, self.device),
@@ -128,7 +128,7 @@ class FrameStore:
             self._decoders.submit(self._jobs[-1])
 
     def _job(self, frame_BT: Ints) -> Job:
-        return Job(frame_BT, self._size, pinned=self.device.type == "cuda")
+        return Job(frame_BT, self._shape, pinned=self.device.type == "cuda")
 
     def _read(self, frame: int) -> Pixels:
         """Decode a frame's picture, or take it from memory. Called by the threads."""
@@ -150,14 +150,14 @@ class FrameStore:
             ) from error
         # A copy, since PyTorch takes no array that may not be written to.
         whole_BCHW = torch.from_numpy(np.array(pixels))[None].permute(0, 3, 1, 2)
-        return resize(whole_BCHW, (self._size, self._size), "bilinear")[0].permute(1, 2, 0).numpy()
+        return resize(whole_BCHW, self._shape, "bilinear")[0].permute(1, 2, 0).numpy()
 
 
-def _capacity(frames: int, size: int) -> int:
+def capacity(frames: int, shape: tuple[int, int]) -> int:
     """How many pictures are kept once they are decoded."""
-    each = size * size * 3
+    each = shape[0] * shape[1] * 3
     fit = min(frames, free_bytes(torch.device("cpu")) // 4 // each)
-    said = f"{frames} pictures of {size} x {size}, {_size(frames * each)}"
+    said = f"{frames} pictures of {shape[1]} x {shape[0]}, {_size(frames * each)}"
     if fit == frames:
         log.info("%s: they stay in memory once decoded", said)
     else:

@@ -29,7 +29,7 @@ from vgeo.training.distributed import sum_gradients
 from vgeo.training.frame_store import FrameStore
 from vgeo.training.meter import Meter
 from vgeo.training.optim import adam, learning_rate, set_rate
-from vgeo.training.sampling import Plan, one_ahead, own_part, plan_epoch, steps_per_epoch, stream
+from vgeo.training.sampling import Plan, one_ahead, own_part, stream
 from vgeo.training.store import FeatureStore
 
 log = logging.getLogger(__name__)
@@ -105,8 +105,7 @@ class Loop:
             recipe = self.options.recipe(self.method, self.method.phases[number])
             if number >= self.position.phase:
                 done = self.position.epoch if number == self.position.phase else 0
-                per_epoch = steps_per_epoch(self.store.frames.clip_first, recipe.clip_frames, recipe.batch_clips)
-                left += per_epoch * max(0, recipe.epochs - done)
+                left += self.store.steps(recipe) * max(0, recipe.epochs - done)
         return left
 
     def run(self, restore: Callable[[torch.optim.Adam], None] | None = None) -> Iterator[EpochResult]:
@@ -151,9 +150,7 @@ class Loop:
         return chosen
 
     def _plan(self, recipe: Recipe, phase: int, epoch: int) -> Plan:
-        rng = stream(self.options.seed, phase, epoch)
-        clip_first = self.store.frames.clip_first
-        return plan_epoch(clip_first, recipe.clip_frames, recipe.batch_clips, rng, recipe.contiguous, recipe.windows)
+        return self.store.draw(recipe, stream(self.options.seed, phase, epoch))
 
     def _epoch(self, phase: str, recipe: Recipe, plan: Plan) -> EpochResult:
         began, waited = time.monotonic(), self.store.wait_s

@@ -18,7 +18,8 @@ def learning_rate(recipe: Recipe, epoch: int, step: int) -> float:
     The warm-up multiplies the decayed rate: after k of n warm-up steps it is k/n of it, and the first step is not idle.
     """
     warm = min(1.0, (step + 1) / recipe.warmup_steps) if recipe.warmup_steps else 1.0
-    return recipe.learning_rate * recipe.decay_per_epoch**epoch * warm
+    tenths = sum(epoch >= milestone for milestone in recipe.milestones)
+    return recipe.learning_rate * recipe.decay_per_epoch**epoch * 0.1**tenths * warm
 
 
 def adam(

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vgeo.encoders._windows import Windows
+from vgeo.methods.base import Recipe
+from vgeo.training.data import Frames
 
 Ints = NDArray[np.int64]
 
@@ -68,6 +70,21 @@ def steps_per_epoch(clip_first: Ints, clip_frames: int | None, batch: int) -> in
     """How many steps `plan_epoch` makes."""
     items = int(clip_first[-1]) if clip_frames is None else len(clip_first) - 1
     return max(1, -(-items // batch))
+
+
+class Drawing:
+    """What a store of frames has that draws an epoch's items as most methods want them."""
+
+    frames: Frames
+
+    def steps(self, recipe: Recipe) -> int:
+        """How many steps an epoch has."""
+        return steps_per_epoch(self.frames.clip_first, recipe.clip_frames, recipe.batch_clips)
+
+    def draw(self, recipe: Recipe, rng: np.random.Generator) -> Plan:
+        """Draw an epoch; see `plan_epoch`."""
+        first = self.frames.clip_first
+        return plan_epoch(first, recipe.clip_frames, recipe.batch_clips, rng, recipe.contiguous, recipe.windows)
 
 
 def plan_epoch(

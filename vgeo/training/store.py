@@ -15,13 +15,13 @@ from vgeo.formats.features import FeatureFile
 from vgeo.methods.base import Clips
 from vgeo.training.data import Frames
 from vgeo.training.memory import free_bytes, send
-from vgeo.training.sampling import Plan
+from vgeo.training.sampling import Drawing, Plan
 from vgeo.training.truth import ClipTruth
 
 _CHUNK_ROWS = 65536
 
 
-class FeatureStore:
+class FeatureStore(Drawing):
     """Batches of a set of frames, by frame index. Features are kept as float16 and handed out as float32.
 
     resident: None decides by the free memory of the device: at most half of it is taken. truth: of the clips, handed
