@@ -19,7 +19,7 @@ from torchvision.transforms import Resize
 from vgeo.device import Compute
 from vgeo.errors import FormatError, InputError
 from vgeo.methods.base import Clips, Recipe
-from vgeo.training import frame_store
+from vgeo.training import decoding, frame_store
 from vgeo.training.data import Frames, Usable, usable_frames
 from vgeo.training.frame_set import FrameSet
 from vgeo.training.frame_store import FrameStore
@@ -86,13 +86,13 @@ def pieces_of(plan: Plan, accumulate: int = 1) -> list[slice]:
 def watched(store: FrameStore, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """For each batch that is decoded from now on: was it asked for before it was planned?"""
     urgent: list[bool] = []
-    inner = store._decoders.submit
+    inner = store._ahead._decoders.submit
 
-    def submit(job: frame_store.Job, late: bool = False, **named: bool) -> None:
+    def submit(job: decoding.Job, late: bool = False, **named: bool) -> None:
         urgent.append(late or named.get("urgent", False))
         inner(job, late, **named)
 
-    monkeypatch.setattr(store._decoders, "submit", submit)
+    monkeypatch.setattr(store._ahead._decoders, "submit", submit)
     return urgent
 
 
@@ -161,8 +161,8 @@ def test_an_epoch_comes_in_its_order_and_ahead_of_the_step(
 def test_single_frames_and_repeated_ones(tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     store = make(write_set(tmp_path / "a", [3, 2]))
     read: list[int] = []
-    inner = store._decoders._read
-    monkeypatch.setattr(store._decoders, "_read", lambda frame: read.append(frame) or inner(frame))
+    inner = store._ahead._decoders._read
+    monkeypatch.setattr(store._ahead._decoders, "_read", lambda frame: read.append(frame) or inner(frame))
     frame_BT = torch.tensor([[2, 2, 2, 2], [3, 4, 4, 2]])
     found = store.batch(frame_BT, torch.ones(2, 4, dtype=torch.bool)).frames_BTHWC
     assert found is not None
@@ -302,7 +302,7 @@ def test_as_much_as_a_quarter_of_the_memory_is_kept(
     monkeypatch.setattr(frame_store, "free_bytes", lambda device: 4 * 5 * SIZE * SIZE * 3 + 3)
     store = make(write_set(tmp_path / "a", [4, 4]), resident=None, workers=1)
     store.batch(torch.arange(8)[None], torch.ones(1, 8, dtype=torch.bool))
-    assert len(store._kept) == 5
+    assert len(store._pictures._kept) == 5
     assert "8 pictures of 8 x 8" in caplog.text and "others are decoded anew" in caplog.text
     found = store.batch(torch.arange(8)[None], torch.ones(1, 8, dtype=torch.bool)).frames_BTHWC
     assert found is not None
@@ -341,23 +341,23 @@ def test_looking_ahead_is_bounded(tmp_path: Path, make: Make, monkeypatch: pytes
     each = SIZE * SIZE * 3
     plan = plan_epoch(store.frames.clip_first, 1, 1, np.random.default_rng(0))
     for limit, expected in ((0, 2), (5 * each, 5), (10**9, 40)):
-        monkeypatch.setattr(frame_store, "_AHEAD_BYTES", limit)
+        monkeypatch.setattr(decoding, "_AHEAD_BYTES", limit)
         frame_IT, mask_IT = store.plan(plan, pieces_of(plan))
-        assert len(store._jobs) == expected
+        assert len(store._ahead._jobs) == expected
         store.batch(frame_IT[:1], mask_IT[:1])
-        assert len(store._jobs) == min(expected, 39)
+        assert len(store._ahead._jobs) == min(expected, 39)
 
 
 def slow(store: FrameStore, monkeypatch: pytest.MonkeyPatch, seconds: float) -> list[int]:
     begun: list[int] = []
-    inner = store._decoders._read
+    inner = store._ahead._decoders._read
 
     def read(frame: int) -> np.ndarray:
         begun.append(frame)
         time.sleep(seconds)
         return inner(frame)
 
-    monkeypatch.setattr(store._decoders, "_read", read)
+    monkeypatch.setattr(store._ahead._decoders, "_read", read)
     return begun
 
 
@@ -392,7 +392,7 @@ def test_closing_while_decoding_ends_the_threads_at_once(
     assert time.perf_counter() - began < 0.5, "40 pictures would take two seconds"
     waiting.join(2)
     assert len(failed) == 1
-    assert not any(thread.is_alive() for thread in store._decoders._threads)
+    assert not any(thread.is_alive() for thread in store._ahead._decoders._threads)
     store.close()
     with pytest.raises(ValueError, match="no longer"):
         store.batch(frame_IT[1:], mask_IT[1:])
@@ -423,8 +423,8 @@ from vgeo.training.sampling import plan_epoch
 one = open_frames([{str(tmp_path / "a")!r}])
 frames = Frames(np.arange(50), one.latlon_deg, one.first_row, tuple(one.video_ids))
 store = FrameStore([one], frames, (8, 8), Compute(torch.device("cpu"), torch.float32), workers=2)
-inner = store._decoders._read
-store._decoders._read = lambda frame: (time.sleep(1), inner(frame))[1]
+inner = store._ahead._decoders._read
+store._ahead._decoders._read = lambda frame: (time.sleep(1), inner(frame))[1]
 plan = plan_epoch(one.first_row, 50, 1, np.random.default_rng(0))
 store.plan(plan, [slice(0, 1)])
 print(time.time(), flush=True)

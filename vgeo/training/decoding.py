@@ -1,21 +1,92 @@
 """Threads that fill batches with pictures while the device works on those before.
 
+    ahead = Ahead(read, (224, 224), threads=2)
+    ahead.expect([first_BT, second_BT])        # numbers of pictures, batch by batch
+    pixels = ahead.take(first_BT)              # uint8 [B, T, 224, 224, 3]
+
 Threads, not processes: decoding and resizing let go of Python's lock, and nothing is copied between processes.
 
 Shapes: B clips and T frames of a batch.
 """
 
+import os
 import threading
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+
+from vgeo.layers.ranks import world_size
 
 Ints = NDArray[np.int64]
 Pixels = NDArray[np.uint8]
+
+_AHEAD_BYTES = 256 * 2**20  # of batches that are decoded before they are asked for: 10 of 12 clips of 16 frames
+_AHEAD_LEAST = 2  # of them, however large
+_MOST_THREADS = 16
 _CLOSED = "the pictures are no longer decoded"
+
+
+class Ahead:
+    """Batches of pictures that are decoded before they are asked for.
+
+    read: gives the picture of a number, [H, W, 3] of `shape` (H, W); called by the threads. threads: None is one a
+    core, with several processes their share. Close it at the end.
+    """
+
+    def __init__(
+        self, read: Callable[[int], Pixels], shape: tuple[int, int], threads: int | None = None, pinned: bool = False
+    ) -> None:
+        self.wait_s = 0.0  # that `take` has waited
+        self._shape, self._pinned = shape, pinned
+        self._decoders = Decoders(read, threads or _threads())
+        self._to_come: deque[Ints] = deque()  # batches that are not being decoded yet
+        self._jobs: deque[Job] = deque()  # those that are
+
+    def expect(self, batches: Iterable[Ints]) -> None:
+        """Decode these next, and forget what was expected before."""
+        self._decoders.drop()
+        self._jobs.clear()
+        self._to_come = deque(batches)
+        self._look_ahead()
+
+    def take(self, frame_BT: Ints) -> Tensor:
+        """A batch, uint8 [B, T, H, W, 3]; one that is not expected next is decoded at once. Raises what `read` does."""
+        if self._jobs and np.array_equal(self._jobs[0].frame_BT, frame_BT):
+            job = self._jobs.popleft()
+            self._look_ahead()
+        else:
+            job = self._job(frame_BT)
+            self._decoders.submit(job, urgent=True)
+        began = time.perf_counter()
+        job.wait()
+        self.wait_s += time.perf_counter() - began
+        return job.pixels
+
+    def close(self) -> None:
+        """Stop decoding."""
+        self._decoders.close()
+
+    def _look_ahead(self) -> None:
+        """Have more batches decoded, as long as they are few or small."""
+        waiting = sum(job.pixels.nbytes for job in self._jobs)
+        while self._to_come and (len(self._jobs) < _AHEAD_LEAST or waiting < _AHEAD_BYTES):
+            self._jobs.append(self._job(self._to_come.popleft()))
+            waiting += self._jobs[-1].pixels.nbytes
+            self._decoders.submit(self._jobs[-1])
+
+    def _job(self, frame_BT: Ints) -> "Job":
+        return Job(frame_BT, self._shape, self._pinned)
+
+
+def _threads() -> int:
+    """One for each core that this process may use; more than some get into each other's way in Python."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(_MOST_THREADS, cores // world_size()))
 
 
 class Job:

@@ -4,10 +4,8 @@ Shapes: N frames, B clips and T frames of a batch, I items of an epoch, H x W pi
 """
 
 import logging
-import os
-import time
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,10 +15,9 @@ from torch.nn import functional as F  # noqa: N812
 from vgeo.device import Compute
 from vgeo.encoders._images import resize
 from vgeo.errors import FormatError, InputError
-from vgeo.layers.ranks import world_size
 from vgeo.methods.base import Clips
 from vgeo.training.data import Frames
-from vgeo.training.decoding import Decoders, Ints, Job, Pixels
+from vgeo.training.decoding import Ahead, Pixels
 from vgeo.training.frame_set import FrameSet
 from vgeo.training.memory import free_bytes, send
 from vgeo.training.sampling import Drawing, Plan
@@ -30,9 +27,6 @@ from vgeo.video.pixels import Shape
 
 log = logging.getLogger(__name__)
 
-_AHEAD_BYTES = 256 * 2**20  # of batches that are decoded before they are asked for: 10 of 12 clips of 16 frames
-_AHEAD_LEAST = 2  # of them, however large
-_MOST_THREADS = 16
 _AS_STORED = Shape()
 
 
@@ -57,16 +51,12 @@ class FrameStore(Drawing):
         workers: int | None = None,
     ) -> None:
         self.frames, self.device = frames, compute.device
-        self.wait_s = 0.0  # that `batch` has waited for pictures
         self._sets, self._shape, self._truth = list(sets), shape, truth
         self._set_first = np.concatenate([[0], np.cumsum([len(one) for one in sets])])
         self._latlon_deg = torch.from_numpy(frames.latlon_deg).to(self.device)
         self._clip_first = torch.from_numpy(frames.clip_first)
-        self._kept: dict[int, Pixels] = {}
-        self._capacity = capacity(len(frames), shape) if resident is None else resident * len(frames)
-        self._decoders = Decoders(self._read, workers or _threads())
-        self._to_come: deque[Ints] = deque()  # batches of the plan that are not being decoded yet
-        self._jobs: deque[Job] = deque()  # those that are
+        self._pictures = Kept(self._read, capacity(len(frames), shape) if resident is None else resident * len(frames))
+        self._ahead = Ahead(self._pictures, shape, workers, pinned=self.device.type == "cuda")
 
     def __enter__(self) -> "FrameStore":
         return self
@@ -76,17 +66,19 @@ class FrameStore(Drawing):
 
     def close(self) -> None:
         """Stop decoding."""
-        self._decoders.close()
+        self._ahead.close()
+
+    @property
+    def wait_s(self) -> float:
+        """How long `batch` has waited for pictures."""
+        return self._ahead.wait_s
 
     def plan(self, plan: Plan, pieces: Sequence[slice] = ()) -> tuple[Tensor, Tensor]:
         """An epoch's frames and mask, on the CPU, of which `batch` will be given `pieces` in this order.
 
         They are decoded ahead. A batch that is not among them is decoded when it is asked for.
         """
-        self._decoders.drop()
-        self._jobs.clear()
-        self._to_come = deque(plan.frame_IT[piece] for piece in pieces)
-        self._look_ahead()
+        self._ahead.expect(plan.frame_IT[piece] for piece in pieces)
         return torch.from_numpy(plan.frame_IT), torch.from_numpy(plan.mask_IT)
 
     def batch(self, frame_BT: Tensor, mask_BT: Tensor) -> Clips:
@@ -95,7 +87,7 @@ class FrameStore(Drawing):
         Items without any true frame at the end, which fill a batch up, come black. Raises InputError, FormatError.
         """
         items = int(mask_BT.any(dim=1).sum())
-        pixels = send(self._decoded(frame_BT[:items].numpy()), self.device)
+        pixels = send(self._ahead.take(frame_BT[:items].numpy()), self.device)
         if missing := len(frame_BT) - items:
             pixels = F.pad(pixels, (0, 0) * 4 + (0, missing))
         clip_B = torch.searchsorted(self._clip_first, frame_BT[:, 0].contiguous(), right=True) - 1
@@ -107,50 +99,38 @@ class FrameStore(Drawing):
             truth=None if self._truth is None else self._truth.of_clips(clip_B, self.device),
         )
 
-    def _decoded(self, frame_BT: Ints) -> Tensor:
-        if self._jobs and np.array_equal(self._jobs[0].frame_BT, frame_BT):
-            job = self._jobs.popleft()
-            self._look_ahead()
-        else:
-            job = self._job(frame_BT)
-            self._decoders.submit(job, urgent=True)
-        began = time.perf_counter()
-        job.wait()
-        self.wait_s += time.perf_counter() - began
-        return job.pixels
-
-    def _look_ahead(self) -> None:
-        """Have more batches decoded, as long as they are few or small."""
-        waiting = sum(job.pixels.nbytes for job in self._jobs)
-        while self._to_come and (len(self._jobs) < _AHEAD_LEAST or waiting < _AHEAD_BYTES):
-            self._jobs.append(self._job(self._to_come.popleft()))
-            waiting += self._jobs[-1].pixels.nbytes
-            self._decoders.submit(self._jobs[-1])
-
-    def _job(self, frame_BT: Ints) -> Job:
-        return Job(frame_BT, self._shape, pinned=self.device.type == "cuda")
-
     def _read(self, frame: int) -> Pixels:
-        """Decode a frame's picture, or take it from memory. Called by the threads."""
-        pixels = self._kept.get(frame)
+        """Decode a frame's picture. Called by the threads."""
+        row = int(self.frames.row_N[frame])
+        one = int(np.searchsorted(self._set_first, row, side="right")) - 1
+        return read_resized(self._sets[one].picture(row - int(self._set_first[one])), self._shape)
+
+
+class Kept:
+    """Keeps the first so many pictures that are read."""
+
+    def __init__(self, read: Callable[[int], Pixels], capacity: int) -> None:
+        self._read, self._capacity = read, capacity
+        self._kept: dict[int, Pixels] = {}
+
+    def __call__(self, number: int) -> Pixels:
+        pixels = self._kept.get(number)
         if pixels is None:
-            row = int(self.frames.row_N[frame])
-            one = int(np.searchsorted(self._set_first, row, side="right")) - 1
-            pixels = self._picture(self._sets[one], row - int(self._set_first[one]))
+            pixels = self._read(number)
             if len(self._kept) < self._capacity:
-                self._kept[frame] = pixels
+                self._kept[number] = pixels
         return pixels
 
-    def _picture(self, one: FrameSet, row: int) -> Pixels:
-        try:
-            pixels = read_image(one.picture(row), _AS_STORED)
-        except (InputError, FormatError) as error:
-            raise type(error)(
-                f"{error}; put a whole one there; finished epochs are kept, and --resume goes on"
-            ) from error
-        # A copy, since PyTorch takes no array that may not be written to.
-        whole_BCHW = torch.from_numpy(np.array(pixels))[None].permute(0, 3, 1, 2)
-        return resize(whole_BCHW, self._shape, "bilinear")[0].permute(1, 2, 0).numpy()
+
+def read_resized(path: Path, shape: tuple[int, int]) -> Pixels:
+    """Read a picture, upright, and squash it to H and W. Raises InputError, FormatError."""
+    try:
+        pixels = read_image(path, _AS_STORED)
+    except (InputError, FormatError) as error:
+        raise type(error)(f"{error}; put a whole one there; finished epochs are kept, and --resume goes on") from error
+    # A copy, since PyTorch takes no array that may not be written to.
+    whole_BCHW = torch.from_numpy(np.array(pixels))[None].permute(0, 3, 1, 2)
+    return resize(whole_BCHW, shape, "bilinear")[0].permute(1, 2, 0).numpy()
 
 
 def capacity(frames: int, shape: tuple[int, int]) -> int:
@@ -167,9 +147,3 @@ def capacity(frames: int, shape: tuple[int, int]) -> int:
 
 def _size(number: int) -> str:
     return f"{number / 1e9:,.1f} GB" if number >= 1e9 else f"{number / 1e6:.1f} MB"
-
-
-def _threads() -> int:
-    """One for each core that this process may use; more than some get into each other's way in Python."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(_MOST_THREADS, cores // world_size()))
