@@ -13,7 +13,7 @@ from vgeo.encoders.base import EncoderSpec
 from vgeo.formats.checkpoints import save_model
 from vgeo.formats.gallery import Gallery
 from vgeo.methods._classes import softmaxes, verdict
-from vgeo.methods.base import Classifier, Clips, Method, Places, Retriever, Truth
+from vgeo.methods.base import OWN, Classifier, Clips, Method, Places, Retriever, Truth
 from vgeo.methods.settings import from_dict, to_dict
 from vgeo.stages.localizer import ClipQuery, Localizer
 from vgeo.stages.models import Model, load_model
@@ -35,8 +35,26 @@ def specs(method: Method) -> dict[str, EncoderSpec]:
     }
 
 
+def pictures_of(method: Method, frames: int, seed: int = 0) -> Clips:
+    """Clips whose frames and tiles are of the same shade, different for each clip, under noise."""
+    generator = torch.Generator().manual_seed(seed)
+    assert method.frame_shape is not None
+
+    def shown(*shape: int) -> torch.Tensor:
+        shade = torch.linspace(30, 180, 6 * 3).view(3, 6).T.reshape(6, *[1] * len(shape), 3)
+        return (shade + 60 * torch.rand(6, *shape, 3, generator=generator)).to(torch.uint8)
+
+    return Clips(
+        mask_BT=torch.ones(6, frames, dtype=torch.bool),
+        frames_BTHWC=shown(frames, *method.frame_shape),
+        tiles_BSSC=shown(64, 64),
+    )
+
+
 def clips_of(method: Method, frames: int, seed: int = 0) -> Clips:
     """Clips whose features tell the positions, with padding."""
+    if method.gallery_kind == "tiles":
+        return pictures_of(method, frames, seed)
     generator = torch.Generator().manual_seed(seed)
     latlon = torch.rand(6, frames, 2, generator=generator, dtype=torch.float64) * 20 + 40
     features = {}
@@ -94,6 +112,9 @@ def test_settings_survive_json(method: Method) -> None:
 def test_embeddings_are_normalised_rows(method: Method) -> None:
     if not isinstance(method, Retriever):
         pytest.skip("it has no embeddings")
+    if method.gallery_kind == "tiles":
+        check_pictures(method)
+        return
     clips = clips_of(method, frames=5)
     assert clips.latlon_deg is not None
     flat = {name: f.reshape(-1, f.shape[-1]) for name, f in clips.features.items()}
@@ -106,6 +127,24 @@ def test_embeddings_are_normalised_rows(method: Method) -> None:
     assert torch.allclose(queries[clips.mask_BT].norm(dim=-1), torch.ones(29), atol=1e-5)
     assert torch.allclose(keys.norm(dim=-1), torch.ones(30), atol=1e-5)
     assert method.scale > 0
+
+
+def check_pictures(method: Retriever) -> None:
+    """A clip as a whole has an embedding, its tile has one, and what was embedded before is taken as it is."""
+    frames = method.windows.length if method.windows else 5
+    clips = pictures_of(method, frames)
+    with torch.no_grad():
+        queries, keys = method.eval().queries(clips), method.keys(tiles_of(clips))
+    assert queries.shape == (6, 1, keys.shape[1]) and len(keys) == 6
+    assert torch.allclose(torch.cat([queries[:, 0], keys]).norm(dim=-1), torch.ones(12), atol=1e-5)
+    again = method.queries(Clips(mask_BT=torch.ones(1, 6, dtype=torch.bool), features={OWN: queries.transpose(0, 1)}))
+    assert torch.allclose(again, queries.transpose(0, 1), atol=1e-6)
+    assert method.scale > 0
+
+
+def tiles_of(clips: Clips) -> Places:
+    assert clips.tiles_BSSC is not None
+    return Places(latlon_deg=torch.zeros(len(clips.tiles_BSSC), 2, dtype=torch.float64), tiles_GSSC=clips.tiles_BSSC)
 
 
 def test_training_lowers_the_loss_and_moves_every_parameter(method: Method) -> None:
@@ -146,6 +185,12 @@ def test_a_saved_model_answers_alike(method: Method, tmp_path: Path) -> None:
     kept = Model(name=name, method=method, encoders=own, hash=digest, folder=None, gallery=None)
     loaded = load_model(tmp_path / "m")
     assert loaded.hash == digest
+    if method.gallery_kind == "tiles":
+        clips = pictures_of(method, method.windows.length if method.windows else 5)
+        with torch.no_grad():
+            answers = [torch.cat([m.queries(clips)[:, 0], m.keys(tiles_of(clips))]) for m in (method, loaded.retriever)]
+        assert torch.equal(*answers)
+        return
     clips = clips_of(method, frames=7)
     query = ClipQuery(
         video_id="v",

@@ -41,8 +41,9 @@ def print_costs(name: str, costs: "MethodCosts", console: Console) -> None:
     table = Table(box=None, pad_edge=False, title=escape(f"\n{name} --costs{changed}"))
     for column in ("part", "trained in"):
         table.add_column(column)
-    of_frame = ("GMACs a frame", *(["refining"] if costs.refines else []), "GMACs a place")
-    for column in ("parameters", "fixed", *(["GMACs an answer"] if costs.window else of_frame)):
+    of_frame = ("GMACs a frame", *(["refining"] if costs.refines else []))
+    of_place = ["GMACs a place"] if _has_places(costs) else []
+    for column in ("parameters", "fixed", *(["GMACs an answer"] if costs.window else of_frame), *of_place):
         table.add_column(column, justify="right")
     table.add_column("note")
     for part in costs.parts:
@@ -53,14 +54,19 @@ def print_costs(name: str, costs: "MethodCosts", console: Console) -> None:
         console.print(line, highlight=False, markup=False)
 
 
+def _has_places(costs: "MethodCosts") -> bool:
+    """Whether it embeds the places of a gallery; one that knows them as classes does not."""
+    return not costs.window or costs.macs_per_place > 0
+
+
 def _part_row(part: "PartCost", costs: "MethodCosts") -> list[str]:
     frozen = "frozen" if part.parameters else "-"
     parameters = "?" if part.parameters is None else _count(part.parameters)
     if costs.window:
         macs = [_giga(part.macs_per_window)]
     else:
-        refining = [_giga(part.macs_per_frame_refining)] if costs.refines else []
-        macs = [_giga(part.macs_per_frame), *refining, _giga(part.macs_per_place)]
+        macs = [_giga(part.macs_per_frame), *([_giga(part.macs_per_frame_refining)] if costs.refines else [])]
+    macs += [_giga(part.macs_per_place)] if _has_places(costs) else []
     trained = ", ".join(part.trainable) or frozen
     return [escape(part.name), trained, parameters, _count(part.buffers), *macs, part.note]
 
@@ -75,10 +81,12 @@ def _cost_lines(costs: "MethodCosts") -> list[str]:
     trained = ", ".join(f"{phase} {count / 1e6:.2f} M" for phase, count in costs.trainable.items()) or "nothing"
     partial = f", without {', '.join(costs.not_counted)}" if costs.not_counted else ""
     if costs.window:
+        searched = [f"retrieval: {costs.embed_dim} MACs an answer and place"] if costs.embed_dim else []
         return [
             f"trained: {trained}",
             f"an answer: {costs.macs_per_window / 1e9:.2f} GMACs{partial}, from {costs.window}",
             f"counted: {costs.convention}",
+            *searched,
             *published,
         ]
     return [

@@ -29,6 +29,11 @@ CONVENTION = (
 WINDOW_CONVENTION = (
     "multiply-accumulates of matrix products and convolutions alone, of an answer; training alone has more"
 )
+CLIP_CONVENTION = (
+    "multiply-accumulates of matrix products and convolutions alone; retrieval is not among those of an answer, "
+    "keys of the gallery are computed once a place"
+)
+TILE_PX = 256  # a side, of pictures from above
 BETWEEN = "between the parts"
 TRAINING_ALONE = "runs in training alone"
 
@@ -45,7 +50,7 @@ class PartCost:
     macs_per_frame: int | None  # of the first answer
     macs_per_frame_refining: int  # of a second answer, where the method refines its first
     macs_per_place: int  # of one of the gallery's places, once
-    macs_per_window: int | None = None  # of an answer, in place of the three before, where the method knows classes
+    macs_per_window: int | None = None  # of an answer, in place of those of a frame, where it is one for a window
     note: str = ""
 
 
@@ -59,17 +64,24 @@ class MethodCosts:
     refines: bool
     embed_dim: int | None  # None: that of the features of whatever gallery it is given
     published: tuple[PublishedCost, ...]
-    window: str = ""  # what one answer is read from, where the method knows classes: "16 frames"
+    window: str = ""  # what one answer is read from, where that is not a frame: "16 frames"
 
     @property
     def convention(self) -> str:
         """What was counted, and of what."""
-        return WINDOW_CONVENTION if self.window else CONVENTION
+        if self.window:
+            return CLIP_CONVENTION if self.macs_per_place else WINDOW_CONVENTION
+        return CONVENTION
 
     @property
     def macs_per_window(self) -> int:
-        """Of encoders and parts, for one answer of a method that knows classes."""
+        """Of encoders and parts, for one answer of a method that answers for windows."""
         return sum(part.macs_per_window or 0 for part in self.parts)
+
+    @property
+    def macs_per_place(self) -> int:
+        """Of all parts, once for each of the gallery's places."""
+        return sum(part.macs_per_place for part in self.parts)
 
     @property
     def macs_per_frame(self) -> int:
@@ -104,7 +116,7 @@ class MethodCosts:
                 "parameters": sum(part.parameters or 0 for part in self.parts),
                 "trainable": self.trainable,
                 "macs_per_frame": self.macs_per_frame,
-                "macs_per_place": sum(part.macs_per_place for part in self.parts),
+                "macs_per_place": self.macs_per_place,
                 "macs_per_window": self.macs_per_window if self.window else None,
                 "not_counted": self.not_counted,
             },
@@ -121,14 +133,14 @@ class _Counted:
     frame: Counter[str] = field(default_factory=Counter)
     refining: Counter[str] = field(default_factory=Counter)
     place: Counter[str] = field(default_factory=Counter)
-    window: Counter[str] | None = None  # None: the method searches a gallery
+    window: Counter[str] | None = None  # None: the method answers for frames
     embed_dim: int | None = None  # E
 
 
 def count_costs(name: str, settings: Sequence[str] = (), clip_frames: int = 16) -> MethodCosts:
     """Count what a method and the encoders of its settings cost, for clips of `clip_frames` frames.
 
-    A method that knows classes answers for windows of its own length.
+    A method that knows classes, or takes frames itself, answers for windows of its own length.
 
     settings: `key=value`. Raises UsageError for an unknown method or encoder, SettingError.
     """
@@ -146,8 +158,9 @@ def count_costs(name: str, settings: Sequence[str] = (), clip_frames: int = 16) 
         method.begin(method.phases[-1])  # what is trained last is what answers
     widths = _declared_widths(method)
     backbones = [_encoder_cost(encoder, width) for encoder, width in widths.items()]
-    if isinstance(method, Classifier):
-        clip_frames = method.windows.length
+    windows = method.windows
+    if windows is not None:
+        clip_frames = windows.length
         backbones = [_of_window(cost, clip_frames) for cost in backbones]
     counted = _count_answers(method, widths, clip_frames)
     chosen = given(cls.Config, None, settings)
@@ -158,7 +171,7 @@ def count_costs(name: str, settings: Sequence[str] = (), clip_frames: int = 16) 
         refines=_refines(method),
         embed_dim=counted.embed_dim,
         published=method.published_costs(),
-        window=_describe_window(method, widths) if isinstance(method, Classifier) else "",
+        window="" if windows is None else _describe_window(windows.length, widths),
     )
 
 
@@ -166,8 +179,7 @@ def _refines(method: Method) -> bool:
     return isinstance(method, Retriever) and method.refines
 
 
-def _describe_window(method: Classifier, widths: dict[str, int]) -> str:
-    length = method.windows.length
+def _describe_window(length: int, widths: dict[str, int]) -> str:
     many = "s" * (length > 1)
     return f"{length} row{many} of {', '.join(widths)} features" if widths else f"{length} frame{many}"
 
@@ -246,7 +258,7 @@ def _part_costs(method: Method, counted: _Counted, clip_frames: int) -> list[Par
                 macs_per_frame_refining=round(counted.refining[name] / clip_frames),
                 macs_per_place=counted.place[name],
                 macs_per_window=window,
-                note=TRAINING_ALONE if window == 0 else "",
+                note=TRAINING_ALONE if window == counted.place[name] == 0 else "",
             )
         )
     return costs
@@ -255,7 +267,7 @@ def _part_costs(method: Method, counted: _Counted, clip_frames: int) -> list[Par
 def _count_answers(method: Method, widths: dict[str, int], clip_frames: int) -> _Counted:
     """Run the contract. A method that reads whatever features the gallery holds has no width, and nothing is run."""
     counted = _Counted()
-    if isinstance(method, Retriever) and not method.encoders:
+    if isinstance(method, Retriever) and not method.encoders and method.frame_shape is None:
         return counted
     refines = _refines(method)  # a switch: not to be read among fake tensors
     embedded: list[Tensor] = []
@@ -267,8 +279,12 @@ def _count_answers(method: Method, widths: dict[str, int], clip_frames: int) -> 
         latlon_T2 = torch.zeros(clip_frames, 2, dtype=torch.float64)
         frame = macs_by_part(method, lambda: embedded.append(method.queries(clips)))
         refining = macs_by_part(method, lambda: method.refined(clips, latlon_T2[None])) if refines else Counter()
-        place = macs_by_part(method, lambda: method.keys(Places(latlon_deg=latlon_T2[:1])))
-    return replace(counted, frame=frame, refining=refining, place=place, embed_dim=embedded[0].shape[-1])
+        tile_1SSC = torch.zeros(1, TILE_PX, TILE_PX, 3, dtype=torch.uint8) if method.gallery_kind == "tiles" else None
+        place = macs_by_part(method, lambda: method.keys(Places(latlon_deg=latlon_T2[:1], tiles_GSSC=tile_1SSC)))
+    counted = replace(counted, place=place, embed_dim=embedded[0].shape[-1])
+    if method.windows is not None:
+        return replace(counted, window=frame)
+    return replace(counted, frame=frame, refining=refining)
 
 
 def _clips(method: Method, widths: dict[str, int], clip_frames: int) -> Clips:
