@@ -150,7 +150,8 @@ TrackFile = Annotated[
     Path | None,
     typer.Option(
         "--track",
-        help="Positions: GPX, CSV, GeoJSON, KML, DJI SRT. Else a sidecar of the same name, else telemetry.",
+        help="Positions: GPX, CSV, GeoJSON, KML, DJI SRT, BDD100K's info, or a folder with one for each clip. Else a "
+        "sidecar of the same name, else telemetry.",
         rich_help_panel=INPUTS,
     ),
 ]

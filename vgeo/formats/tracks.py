@@ -11,6 +11,7 @@ from vgeo.formats.fixes import refuse_twins
 from vgeo.formats.geojson import read_geojson, write_geojson, write_geojsonl
 from vgeo.formats.gpx import read_gpx, write_gpx
 from vgeo.formats.kml import read_kml, write_kml
+from vgeo.formats.ride_info import is_ride_info, read_ride_track
 from vgeo.formats.srt import read_srt
 from vgeo.formats.streams import atomic_write, is_stdio, read_bytes
 from vgeo.formats.tables import read_csv, read_json_lines, write_csv
@@ -26,6 +27,7 @@ _READERS: dict[str, Callable[[str, str], list[Track]]] = {
     "csv": read_csv,
     "srt": read_srt,
     "jsonl": read_json_lines,
+    "bdd": read_ride_track,
 }
 _WRITERS: dict[str, Callable[[Iterable[Localization]], Iterator[str]]] = {
     "geojson": write_geojson,
@@ -83,6 +85,8 @@ def read_tracks(path: str | Path, format: str | None = None) -> list[Track]:
             raise InputError(f"{where}: holds no positions; its frames had none")
         return tracks
     text = _text(read_bytes(path), where, kind)
+    if format is None and kind == "geojson" and not re.search(_GEOJSON, text[:4000]) and is_ride_info(text):
+        kind = "bdd"
     return parse_tracks(text, where, kind or sniff(text, where))
 
 
@@ -147,7 +151,9 @@ def sniff(text: str, where: str) -> str:
     """The format that a text looks like. Raises FormatError."""
     head = text[:4000].lstrip("\x1e \t\r\n")
     if head.startswith("{"):
-        return "geojson" if re.search(_GEOJSON, head) else "jsonl"
+        if re.search(_GEOJSON, head):
+            return "geojson"
+        return "bdd" if is_ride_info(text) else "jsonl"
     if head.startswith("<"):
         return "kml" if re.search(r"<(\w+:)?kml\b", head) else "gpx"
     if re.search(r"-->|GPS\s*\(|longt?itude\s*:", head):

@@ -15,7 +15,7 @@ from vgeo.geo import sphere
 from vgeo.records import Floats
 from vgeo.video.finding import Clip, find_clips, is_image, natural_key
 from vgeo.video.pixels import Pixels, Shape
-from vgeo.video.positions import Moment, TrackSource, find_fixes, sidecars
+from vgeo.video.positions import Moment, TrackSource, find_fixes, sidecars, track_file
 from vgeo.video.sampling import Sampling
 from vgeo.video.sources import DECODERS, FramesSource, ImagesSource, Source, VideoSource
 
@@ -131,7 +131,7 @@ def check_opening(decoder: str, source: TrackSource) -> None:
     if decoder not in DECODERS:
         raise UsageError(f"--decoder {decoder}: not one of {', '.join(DECODERS)}")
     if source.file is not None and not source.file.exists():
-        raise InputError(f"{source.file}: no such file; --track takes GPX, CSV, GeoJSON, KML or DJI SRT")
+        raise InputError(f"{source.file}: no such file; --track takes GPX, CSV, GeoJSON, KML or DJI SRT, or a folder")
 
 
 def open_clip(
@@ -164,7 +164,8 @@ def open_clip(
 def files_of(clip: Clip, source: TrackSource) -> list[Path]:
     """The files that a clip's frames and positions come from."""
     pictures = sorted(clip.path.iterdir()) if clip.path.is_dir() else [clip.path]
-    return [*pictures, *(sidecars(clip.path) if source.file is None else [source.file])]
+    given = sidecars(clip.path) if source.file is None else [track_file(source.file, clip.path)]
+    return [*pictures, *given]
 
 
 def pictures_of(clip: Clip) -> list[Path]:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ SIDECAR_SUFFIXES = (".gpx", ".csv", ".geojson", ".json", ".kml", ".srt")
 class TrackSource:
     """Where positions come from and how they are laid over a clip."""
 
-    file: Path | None = None  # None: a sidecar, else telemetry
+    file: Path | None = None  # or a folder of files named like the clips; None: a sidecar, else telemetry
     time_offset_s: float = 0.0  # added to the clip's time to get the track's
     max_gap_s: float = 2.0  # no position further than this from the nearest fix
 
@@ -91,11 +92,27 @@ def _refuse_prediction(path: Path) -> None:
         )
 
 
-def _from_file(path: Path, clip: Moment, offset_s: float) -> tuple[Fixes, str]:
+def track_file(given: Path, clip: Path) -> Path:
+    """What to read of a given file or folder: in a folder, the file that is named like the clip, where there is one."""
+    stem = clip.name if clip.is_dir() else clip.stem
+    named = (given / f"{stem}{suffix}" for suffix in SIDECAR_SUFFIXES) if given.is_dir() else ()
+    return next((file for file in named if file.is_file()), given)
+
+
+def _from_file(given: Path, clip: Moment, offset_s: float) -> tuple[Fixes, str]:
     from vgeo.formats.tracks import read_tracks
 
-    track = _choose(read_tracks(path), path, clip)
-    return align(track, clip, offset_s, path.name)
+    path = track_file(given, clip.path)
+    tracks = _read_folder(path, path.stat().st_mtime_ns) if path.is_dir() else read_tracks(path)
+    return align(_choose(tracks, path, clip), clip, offset_s, path.name)
+
+
+@lru_cache(maxsize=1)
+def _read_folder(folder: Path, _modified_ns: int) -> list[Track]:
+    """All tracks of a folder, read once for all the clips that have no file of their name in it."""
+    from vgeo.formats.tracks import read_tracks
+
+    return read_tracks(folder)
 
 
 def align(track: Track, clip: Moment, offset_s: float, name: str) -> tuple[Fixes, str]:
