@@ -1,28 +1,33 @@
-"""How far predictions are off: accuracy within km or by name, the rule for videos, VidTAG's trajectory metrics.
+"""How far predictions are off: accuracy within km or by name or rank, the rule for videos, VidTAG's trajectory metrics.
 
 Distances are great-circle km. The discrete Fréchet distance and the range difference are in degrees, as VidTAG prints
 them (its tables cannot be km: on GAMa the Fréchet distance would be below what its own video errors force), and in km
 under other names. Longitudes are unwrapped along a track and differences of them wrapped, so the antimeridian is no
 place of its own.
 
-Shapes: T, U frames of two tracks, P pairs of tracks. Positions are (lat, lon) in degrees.
+Shapes: T, U frames of two tracks, P pairs of tracks; N rankings, K their length, M right answers, I places that are
+ranked. Positions are (lat, lon) in degrees.
 """
 
 from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from vgeo.geo.sphere import EARTH_RADIUS_KM, KM_PER_DEG, centroid, distance_km, unit_vectors, wrap_lon
 from vgeo.records import Floats
 
 WITHIN_KM = (0.5, 1.0, 5.0, 25.0)  # sub-street, street, locality, city: VidTAG, section 4.3 and table 1
+WITHIN_MI = (0.1, 0.2, 0.5, 1.0)  # GAMa, table 6
+TOLERANCE_MI = 0.05  # GAMa, section 5: so near to the truth, a centred tile counts as it
+EARTH_RADIUS_MI = 3956.0  # of GAMa's evaluation (code); 0.07 % less than the mean radius
 
 Pair = tuple[Floats, Floats]  # positions [T, 2] and [U, 2]
 
 # Coordinates of one track's frames that are worked on at a time: the rows of a batch stay in the second-level cache.
 _BATCH = 16_384
+_PAIRS = 2**18  # ranked places that are worked on at a time
 
 
 def frame_errors_km(prediction_deg: ArrayLike, truth_deg: ArrayLike) -> Floats:
@@ -56,6 +61,41 @@ def top_percent(ranks: ArrayLike, k: int) -> float:
     """
     found = np.asarray(ranks, np.int64)
     return float(100 * np.mean((found >= 0) & (found < k))) if found.size else float("nan")
+
+
+def distance_mi(a_deg: ArrayLike, b_deg: ArrayLike) -> Floats:
+    """Great-circle miles between positions [..., 2], on the sphere of GAMa's evaluation."""
+    return distance_km(a_deg, b_deg) * (EARTH_RADIUS_MI / EARTH_RADIUS_KM)
+
+
+def first_hits(
+    ranked_NK: NDArray[np.int64],
+    true_NM: NDArray[np.int64],
+    places_deg: Floats | None = None,
+    truth_deg: Floats | None = None,
+    within_mi: float = TOLERANCE_MI,
+) -> NDArray[np.int64]:
+    """Where in its ranking each query's truth comes first, from 0: [N]; -1 where it does not.
+
+    ranked_NK: numbers of places, best first, negative where a ranking has ended. true_NM: which of them are right,
+    negative where there are no more. places_deg [I, 2] and truth_deg [N, 2]: what lies within `within_mi` is right as
+    well (GAMa's rule for centred tiles); NaN is near to nothing. A place that comes twice fills two ranks.
+    """
+    found = np.empty(len(ranked_NK), np.int64)
+    rows = max(1, _PAIRS // max(1, ranked_NK.shape[1]))
+    chord2 = (2 * np.sin(min(within_mi / EARTH_RADIUS_MI, np.pi) / 2)) ** 2
+    vectors = None if places_deg is None else unit_vectors(places_deg)
+    for begin in range(0, len(ranked_NK), rows):
+        part = slice(begin, begin + rows)
+        ranked = ranked_NK[part]
+        hit = np.zeros(ranked.shape, bool)
+        for true in true_NM[part].T:
+            hit |= (ranked == true[:, None]) & (ranked >= 0)
+        if vectors is not None and truth_deg is not None:
+            gap = vectors[ranked] - unit_vectors(truth_deg[part])[:, None]
+            hit |= (np.einsum("nkx,nkx->nk", gap, gap) <= chord2) & (ranked >= 0)
+        found[part] = np.where(hit.any(1), hit.argmax(1), -1) if hit.shape[1] else -1
+    return found
 
 
 def range_difference_deg(prediction_deg: ArrayLike, truth_deg: ArrayLike) -> float:

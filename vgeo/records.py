@@ -245,3 +245,35 @@ class PlaceReport:
     cities: tuple[CityScore, ...]  # hardest first: by share of correct ones, then the larger number of clips
     unmatched_clips: tuple[str, ...]  # predicted, but without a truth that speaks of them
     unmatched_truth: tuple[str, ...]  # known, but not predicted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecallAt:
+    """How often the truth is among the first so many."""
+
+    asked: str  # "10", or "1%" of the gallery
+    k: int | None  # None where the size of the gallery is not known, or the share of it is less than one
+    percent: float | None  # None where no ranking is so long
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankingReport:
+    """Queries that were ranked and whose truth is known; never empty. Miles are on a sphere of 3956 miles radius."""
+
+    rule: str  # "cn", "ucn" or "regions"
+    queries: int
+    gallery: int | None  # how many there were to rank, where known
+    longest: int  # ranking
+    recalls: tuple[RecallAt, ...]
+    tolerance_mi: float | None  # what comes so near to the truth counts as it: in all of a ranking, or its first place
+    within_mi: tuple[float, ...]
+    within_percent: tuple[float | None, ...]  # first place is the truth, or within so many miles; None: places unknown
+    mean_error_mi: float | None  # of first places; None where none of their positions is known
+    median_error_mi: float | None
+    measured: int  # queries whose first place's distance is known
+    without_position: tuple[str, ...]  # whose own position is not known: judged by ids alone
+    unanswered: tuple[str, ...]  # nothing was ranked
+    repeating: int  # rankings that hold an id twice
+    unplaced_ids: int  # ranked ids whose position is not known, where positions count
+    unmatched_queries: tuple[str, ...]  # ranked, but without a truth
+    unmatched_truth: tuple[str, ...]  # known, but not ranked
