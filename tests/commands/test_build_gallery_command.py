@@ -45,7 +45,7 @@ def test_stdout_is_data(capfd: pytest.CaptureFixture[str]) -> None:
         (["gird", "t.csv"], 2, "did you mean grid?"),
         (["t.csv"], 2, "vgeo build-gallery grid t.csv"),
         (["cities", "--spacing-km", "1"], 2, "--spacing-km belongs to grid"),
-        (["cities", "--split", "val"], 2, "--split belongs to grid and points"),
+        (["cities", "--split", "val"], 2, "--split belongs to grid, points and aerial"),
         (["grid", "t.csv", "--unique"], 2, "--unique belongs to points"),
         (["grid", "t.csv", "--spacing-km", "0"], 2, "more than 0"),
         (["grid", "t.csv", "--spacing-km", "0.0001"], 2, "would fit"),

@@ -11,7 +11,7 @@ from PIL import Image
 
 from vgeo.formats.tracks import read_tracks
 from vgeo.geo import sphere
-from vgeo.world.aerial import tile_of
+from vgeo.geo.tiles import tile_of
 from vgeo.world.clips import clip_path, drive_of, frames_of, make_clips, make_tiles, plan_clips
 from vgeo.world.world import World
 

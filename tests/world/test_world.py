@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from vgeo.geo import sphere
-from vgeo.world.aerial import tile_of, tile_square
+from vgeo.geo.tiles import square_of, tile_of
 from vgeo.world.appearance import Field
 from vgeo.world.conditions import CLEAR, draw_conditions
 from vgeo.world.street_view import place_camera
@@ -161,7 +161,7 @@ def test_street_and_tile_share_their_colours(world: World) -> None:
 def test_tiles_cover_the_map_without_gaps(world: World) -> None:
     at = np.array([world.cities[1].lat_deg, world.cities[1].lon_deg])
     x, y = tile_of(at)
-    centre, span_m = tile_square(x, y)
+    centre, span_m = square_of(x, y)
     assert sphere.distance_km(at, centre) * 1000 <= span_m * np.sqrt(0.5) * 1.001
     assert span_m == pytest.approx(40_075_017 * np.cos(np.radians(at[0])) / 2**19, rel=0.01)
     row = [world.render_tile(x + k, y, size_px=128).astype(float) for k in range(9)]

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from vgeo.stages.models import Model as LoadedModel
 
 EXAMPLE = "vgeo build-gallery grid features.h5 --spacing-km 0.1 --out gallery.h5"
-KINDS = ("grid", "points", "cities")
-GRID, POINTS, CITIES = "Grid", "Points", "Cities"
+KINDS = ("grid", "points", "cities", "aerial")
+GRID, POINTS, CITIES, AERIAL = "Grid", "Points", "Cities", "Aerial"
 
 
 def complete_kinds(incomplete: str) -> list[str]:
@@ -89,6 +89,24 @@ Text = Annotated[
         rich_help_panel=CITIES,
     ),
 ]
+Around = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--around",
+        metavar="INPUT",
+        help="Crops centred on each second of these frames, features or tracks; may be repeated.",
+        rich_help_panel=AERIAL,
+    ),
+]
+Regions = Annotated[
+    bool, typer.Option("--regions", help="Large squares of tiles, for the screening network.", rich_help_panel=AERIAL)
+]
+Zoom = Annotated[
+    int | None,
+    typer.Option("--zoom", min=0, max=24, help="Of the tiles, else their own or 19.", rich_help_panel=AERIAL),
+]
+Across = Annotated[int, typer.Option("--across", min=1, help="Tiles along a region's side.", rich_help_panel=AERIAL)]
+Step = Annotated[int, typer.Option("--step", min=1, help="Tiles from one region to the next.", rich_help_panel=AERIAL)]
 Out = Annotated[
     Path, typer.Option("--out", "-o", help="HDF5, CSV or GeoJSON by suffix; - is CSV.", rich_help_panel=options.OUTPUT)
 ]
@@ -111,12 +129,13 @@ Model = Annotated[
 def build_gallery(
     ctx: typer.Context,
     kind: Annotated[
-        str, typer.Argument(metavar="[grid|points|cities]", autocompletion=complete_kinds, help="What to build.")
+        str, typer.Argument(metavar="[grid|points|cities|aerial]", autocompletion=complete_kinds, help="What to build.")
     ] = "grid",
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[INPUTS]...", help="Feature files, tracks, points or folders; for cities also tables of places."
+            metavar="[INPUTS]...",
+            help="Feature files, tracks, points or folders; for cities also tables; for aerial the tiles.",
         ),
     ] = None,
     spacing_km: SpacingKm = 0.1,
@@ -133,6 +152,11 @@ def build_gallery(
     min_population: MinPopulation = 15000,
     country: Country = None,
     text: Text = None,
+    around: Around = None,
+    regions: Regions = False,
+    zoom: Zoom = None,
+    across: Across = 7,
+    step: Step = 4,
     weights: options.Weights = None,
     out: Out = Path("gallery.h5"),
     format: Format = None,
@@ -146,11 +170,13 @@ def build_gallery(
     grid lays points over each region where the inputs have positions (VidTAG, appendix D.1); points
     takes the inputs' own positions; cities takes the cities that the inputs name (column or label
     'city', with state, country and continent to tell namesakes apart), or without inputs all cities,
-    at their centres in GeoNames.
+    at their centres in GeoNames; aerial takes pictures from above, of a folder of tiles x_y.png or
+    z/x/y.png, an MBTiles file or a georeferenced image (GAMa, section 3).
     """
     _check_words(ctx, kind, inputs or [])
     from vgeo import logs
     from vgeo.stages import build_gallery as stage
+    from vgeo.stages.aerial_gallery import AerialRules
     from vgeo.stages.grid_gallery import GridRules
 
     compute, loaded, encoder = _load(model, text, weights or [], device, offline)
@@ -175,6 +201,7 @@ def build_gallery(
             min_population=min_population,
             countries=country or (),
             text=encoder,
+            aerial=AerialRules(around=around or (), regions=regions, zoom=zoom, across=across, step=step),
             model=loaded,
             compute=compute,
             format=format,
@@ -217,9 +244,14 @@ def _check_words(ctx: typer.Context, kind: str, inputs: list[str]) -> None:
         raise UsageError(f"no kind of gallery {kind!r}; {hint}")
     split = ctx.get_parameter_source("split")
     if kind == "cities" and split and split.name == "COMMANDLINE":
-        raise UsageError("--split belongs to grid and points, not to cities")
+        raise UsageError("--split belongs to grid, points and aerial, not to cities")
     for option in ctx.command.params:
         panel = getattr(option, "rich_help_panel", None)
         source = ctx.get_parameter_source(option.name or "")
-        if panel in (GRID, POINTS, CITIES) and panel.lower() != kind and source and source.name == "COMMANDLINE":
+        if (
+            panel in (GRID, POINTS, CITIES, AERIAL)
+            and panel.lower() != kind
+            and source
+            and source.name == "COMMANDLINE"
+        ):
             raise UsageError(f"{option.opts[0]} belongs to {panel.lower()}, not to {kind}")

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from vgeo.encoders.base import EncoderSpec
 from vgeo.errors import FormatError, UsageError
 from vgeo.formats import gallery_text
+from vgeo.formats.picture_place import written_to
 from vgeo.formats.safe_h5 import (
     H5Data,
     find_dataset,
@@ -33,7 +34,7 @@ from vgeo.formats.safe_h5 import (
     read_strings,
     write_h5,
 )
-from vgeo.formats.streams import is_stdio, write_output
+from vgeo.formats.streams import dump_json, is_stdio, write_output
 from vgeo.geo.sphere import wrap_lon
 from vgeo.records import check_latlon
 
@@ -41,6 +42,7 @@ FORMAT = "vgeo-gallery"
 VERSION = 1
 FORMATS = ("h5", "csv", "geojson")
 _SUFFIXES = {".h5": "h5", ".hdf5": "h5", ".csv": "csv", ".geojson": "geojson", ".json": "geojson"}
+NAMING = ("tile", "region", "path")  # labels that pictures of rows are found by
 _CHUNK_ROWS = 2**16
 
 
@@ -60,6 +62,7 @@ class Gallery:
     attributes: dict[str, Any] = field(default_factory=dict)  # how it was made; JSON values
     text: dict[str, NDArray[np.float32]] = field(default_factory=dict)  # label -> [G, D], normalised; zeros for ""
     text_encoder: EncoderSpec | None = None  # of the text
+    file: Path | None = None  # that it was read from, where pictures are found from there
 
     def __post_init__(self) -> None:
         latlon = np.asarray(self.latlon_deg, np.float64)
@@ -84,13 +87,17 @@ class Gallery:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 (16 hex digits) over all that keys are made of: positions and features, row by row."""
+        """sha256 (16 hex digits) over all that keys are made of: positions, features and pictures, row by row."""
         positions = np.ascontiguousarray(self.latlon_deg, "<f8") + 0.0  # -0 and 0 are one place
         state = hashlib.sha256(positions.data.cast("B"))
         for name, values in sorted(self.features.items()):
             state.update(f"{name} {values.dtype.str} {values.shape}".encode())
             for chunk in _chunks(values):
                 state.update(chunk.data.cast("B"))
+        if "pictures_digest" in self.attributes:
+            told = {name: self.attributes.get(name) for name in ("pictures_digest", "size_px", "zoom", "across")}
+            named = {name: self.labels[name].tolist() for name in NAMING if name in self.labels}
+            state.update(dump_json([told, named]).encode())
         return state.hexdigest()[:16]
 
     def take(self, rows: NDArray[Any]) -> "Gallery":
@@ -104,6 +111,7 @@ class Gallery:
             attributes=self.attributes,
             text={name: values[rows] for name, values in self.text.items()},
             text_encoder=self.text_encoder,
+            file=self.file,
         )
 
 
@@ -193,7 +201,7 @@ def _write_h5(path: str | os.PathLike[str], gallery: Gallery) -> None:
     for name, values in gallery.text.items():
         data[f"text/{_escape(name)}"] = _rows(values)
     encoders = {name: asdict(spec) for name, spec in gallery.encoders.items()}
-    head = {"format": FORMAT, "version": VERSION, "encoders": encoders, "made": gallery.attributes}
+    head = {"format": FORMAT, "version": VERSION, "encoders": encoders, "made": written_to(gallery, path)}
     if gallery.text_encoder is not None:
         head["text_encoder"] = asdict(gallery.text_encoder)
     write_h5(path, data, head)
@@ -221,6 +229,7 @@ def _read_h5(path: str | os.PathLike[str], nowhere: bool) -> Gallery:
             attributes=head["made"] if isinstance(head.get("made"), dict) else {},
             text={_unescape(name): _map(file, f"text/{name}") for name in _members(file, "text")},
             text_encoder=_read_encoders({"": head["text_encoder"]}, path)[""] if "text_encoder" in head else None,
+            file=Path(path),
         )
 
 

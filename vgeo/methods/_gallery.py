@@ -3,7 +3,7 @@
 Shapes: B clips, T frames, G gallery rows, E embedding width.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -12,29 +12,62 @@ from torch import Tensor
 
 from vgeo.errors import FormatError
 from vgeo.formats.gallery import Gallery
+from vgeo.formats.tile_pictures import tile_pictures
 from vgeo.methods.base import Clips, Places, Retriever
 from vgeo.search.exact import Keys, top_k
 
+_TILES = 64  # of 256 x 256 at once: activations of the published stem are 800 MB a layer then
+_TILES_ON_CPU = 16  # where more are no faster
+
 
 def embed_rows(
-    method: Retriever, gallery: Gallery, device: torch.device, rows: int, level: int | None = None
+    method: Retriever,
+    gallery: Gallery,
+    device: torch.device,
+    rows: int,
+    level: int | None = None,
+    of: Sequence[int] | None = None,
 ) -> Iterator[Tensor]:
-    """Yield the keys of `rows` gallery rows after the other, [rows, E] float32 on the device that the method is on.
+    """Yield the keys of up to `rows` gallery rows after the other, [rows, E] float32 on the device of the method.
 
-    level: of the keys, where the method has several; None: the ordinary ones. Never in bf16, whose rounding is larger
-    than the distance between the keys of neighbours: answers would change.
+    level: of the keys, where the method has several; None: the ordinary ones. of: only of these rows, in this order.
+    Never in bf16, whose rounding is larger than the distance between the keys of neighbours: answers would change.
+    Tiles come in smaller batches, decoded ahead. Raises InputError or FormatError for a tile that cannot be read.
     """
-    positions_on = torch.device("cpu") if device.type == "mps" else device  # mps has no float64
-    for first in range(0, len(gallery), rows):
+    if method.gallery_kind == "tiles":
+        yield from _embed_tiles(method, gallery, device, rows, range(len(gallery)) if of is None else of)
+        return
+    places = gallery if of is None else gallery.take(np.asarray(of, np.int64))
+    positions_on = _float64_on(device)
+    for first in range(0, len(places), rows):
         part = slice(first, first + rows)
-        places = Places(
-            latlon_deg=torch.from_numpy(gallery.latlon_deg[part]).to(positions_on),
+        batch = Places(
+            latlon_deg=torch.from_numpy(places.latlon_deg[part]).to(positions_on),
             features={
                 name: torch.from_numpy(np.array(values[part], np.float32)).to(device)
-                for name, values in gallery.features.items()
+                for name, values in places.features.items()
             },
         )
-        yield (method.keys(places) if level is None else method.level_keys(places, level)).float()
+        yield (method.keys(batch) if level is None else method.level_keys(batch, level)).float()
+
+
+def _embed_tiles(
+    method: Retriever, gallery: Gallery, device: torch.device, most: int, of: Sequence[int]
+) -> Iterator[Tensor]:
+    size = min(most, _TILES if device.type != "cpu" else _TILES_ON_CPU)
+    first = 0
+    for tiles in tile_pictures(gallery).batches(of, size):
+        latlon = gallery.latlon_deg[np.asarray(of[first : first + len(tiles)], np.int64)]
+        first += len(tiles)
+        places = Places(
+            latlon_deg=torch.from_numpy(latlon).to(_float64_on(device)),
+            tiles_GSSC=torch.from_numpy(tiles).to(device),
+        )
+        yield method.keys(places).float()
+
+
+def _float64_on(device: torch.device) -> torch.device:
+    return torch.device("cpu") if device.type == "mps" else device  # mps has no float64
 
 
 def final_queries(method: Retriever, clips: Clips, keys_GE: Keys, latlon_deg: NDArray[np.float64]) -> Tensor:

@@ -15,6 +15,7 @@ from vgeo.formats.gallery import Gallery, format_of, write_gallery
 from vgeo.formats.streams import check_output
 from vgeo.geo import thinning
 from vgeo.logs import SILENT, Progress
+from vgeo.stages.aerial_gallery import DEFAULT_TILES, AerialRules, build_aerial
 from vgeo.stages.city_gallery import all_cities, named_cities
 from vgeo.stages.city_text import with_text
 from vgeo.stages.gallery_inputs import Source, read_places
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-KINDS = ("grid", "points", "cities")
+KINDS = ("grid", "points", "cities", "aerial")
 DEFAULT_INPUT = "features.h5"
 
 
@@ -45,21 +46,25 @@ def build_gallery(
     min_population: int = 15000,
     countries: Sequence[str] = (),
     text: "TextEncoder | None" = None,
+    aerial: AerialRules | None = None,
     model: "Model | None" = None,
     compute: "Compute | None" = None,
     format: str | None = None,
     overwrite: bool = False,
     progress: Progress = SILENT,
 ) -> Gallery:
-    """Build a gallery of a kind (grid, points or cities), write it to `out` and return it.
+    """Build a gallery of a kind (grid, points, cities or aerial), write it to `out` and return it.
 
-    inputs: none means features.h5; for cities, all of GeoNames; nothing where `within` says it all. split: of the
+    inputs: none means features.h5; for cities, all of GeoNames; for aerial the one folder or file of tiles, none means
+    tiles; nothing where `within` says it all. split: of the
     inputs' positions, as in `read_places`; for cities it has no meaning. text: encodes the names of cities and of what
     they lie in. model: embeds the rows; the keys are stored under its hash. format: by the suffix of `out` when None.
     Raises UsageError, InputError, FormatError or OutputError, and writes nothing then.
     """
     if kind not in KINDS:
         raise UsageError(f"no kind of gallery {kind!r}; there are {', '.join(KINDS)}")
+    if format_of(out, format) != "h5" and kind == "aerial":
+        raise UsageError(f"{out}: a gallery of tiles needs HDF5; give --out a name that ends in .h5")
     if format_of(out, format) != "h5" and (keep_features or text is not None or model is not None):
         raise UsageError(f"{out}: features, text and keys need HDF5; give --out a name that ends in .h5")
     if text is not None and kind != "cities":
@@ -71,6 +76,11 @@ def build_gallery(
         gallery = named_cities(inputs, min_population) if inputs else all_cities(min_population, countries)
         if text is not None:
             gallery = with_text(gallery, text, progress)
+    elif kind == "aerial":
+        if len(inputs) > 1:
+            raise UsageError("give one folder or file of tiles; positions follow --around, once for each input")
+        rules_of_tiles = (aerial or AerialRules())._replace(split=split)
+        gallery = build_aerial(inputs[0] if inputs else DEFAULT_TILES, rules_of_tiles, progress)
     elif kind == "points":
         sources = inputs or [DEFAULT_INPUT]
         gallery = build_points(sources, split=split, keep_features=keep_features, unique=unique, thin_m=thin_m)
@@ -79,9 +89,9 @@ def build_gallery(
         gallery = build_grid(sources, rules, within=within, split=split, progress=progress)
     if model is not None:
         from vgeo.device import choose
-        from vgeo.stages.keys import embed_gallery
+        from vgeo.stages.keys import gallery_keys
 
-        keys = embed_gallery(model, gallery, compute or choose(), progress)
+        keys = gallery_keys(model, gallery, compute or choose(), progress)
         gallery = replace(gallery, keys={model.hash: np.asarray(keys, np.float32)})
     write_gallery(out, gallery, format)
     return gallery
@@ -113,7 +123,10 @@ def build_points(
 def describe(gallery: Gallery, out: Source) -> str:
     """One line about a finished gallery."""
     made = gallery.attributes
-    parts = [f"{len(gallery):,} points"]
+    noun = str(made["kind"]) if made.get("kind") in ("tiles", "regions") else "points"
+    parts = [f"{len(gallery):,} {noun if len(gallery) != 1 else noun[:-1]}"]
+    if "zoom" in made:
+        parts.append(f"zoom {made['zoom']}")
     if made.get("kind") == "grid":
         parts += [f"{made['regions']:,} region{'s' * (made['regions'] != 1)}", f"{made['area_km2']:,.6g} km²"]
         parts += [f"spacing {made['spacing_km']:g} km"]

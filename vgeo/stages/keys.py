@@ -2,11 +2,13 @@
 
 They are looked for in the gallery itself, then in the user's cache (`$XDG_CACHE_HOME` or `~/.cache`, in `vgeo/keys`),
 under the digest of the gallery and the hash of the model; else they are made, and cached where that can be written.
+Those of pictures, which take long, are kept part by part while they are made: what was killed goes on from there.
 """
 
 import logging
 import os
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from vgeo.formats.gallery import Gallery
 from vgeo.formats.streams import atomic_write
 from vgeo.logs import SILENT, Progress
 from vgeo.methods._gallery import embed_rows
+from vgeo.stages.key_parts import PART_ROWS, KeyParts, cut, parts_of, rows_of
 from vgeo.stages.models import Model
 
 log = logging.getLogger(__name__)
@@ -39,7 +42,8 @@ def gallery_keys(
     stored = gallery.keys.get(model.hash) if level is None else None
     if stored is not None:
         return _checked(_tensor(stored))
-    if model.method.gallery_kind == "features" or len(gallery) < _WORTH_CACHING:
+    pictures = model.method.gallery_kind == "tiles"
+    if model.method.gallery_kind == "features" or (len(gallery) < _WORTH_CACHING and not pictures):
         return embed_gallery(model, gallery, compute, progress, level)
     of_level = "" if level is None else f"-level{level}"
     cached = cache_folder() / "keys" / f"{gallery.digest}-{model.hash}{of_level}.npy"
@@ -47,9 +51,15 @@ def gallery_keys(
     if found is not None:
         log.debug("keys of the gallery from %s", cached)
         return found
-    log.info("embedding the gallery's %d places, once for this model", len(gallery))
-    keys = embed_gallery(model, gallery, compute, progress, level)
+    log.info("embedding the gallery's %d %s, once for this model", len(gallery), "tiles" if pictures else "places")
+    if not pictures:
+        keys = embed_gallery(model, gallery, compute, progress, level)
+        _write_cache(cached, keys)
+        return keys
+    parts = KeyParts(cached.with_suffix(".parts"))
+    keys = _embed_in_parts(model, gallery, compute, progress, parts)
     _write_cache(cached, keys)
+    parts.remove()
     return keys
 
 
@@ -65,6 +75,30 @@ def embed_gallery(
         parts.append(keys.cpu())
         progress.advance(len(keys))
     return torch.cat(parts)
+
+
+@torch.no_grad()
+def _embed_in_parts(model: Model, gallery: Gallery, compute: Compute, progress: Progress, parts: KeyParts) -> Tensor:
+    """Embed what is not among the parts, which are filled on the way: [G, E] float32 on the CPU."""
+    progress.start("gallery", len(gallery), "tiles")
+    model.method.to(compute.device)
+    done = parts.read(len(gallery))
+    missing = [number for number in range(parts_of(len(gallery))) if number not in done]
+    left = [row for number in missing for row in range(number * PART_ROWS, min(len(gallery), (number + 1) * PART_ROWS))]
+    if done:
+        log.info("%d of the %d keys were made before; going on", len(gallery) - len(left), len(gallery))
+        progress.advance(len(gallery) - len(left))
+
+    def batches() -> Iterator[Tensor]:
+        for keys in embed_rows(model.retriever, gallery, compute.device, _CHUNK, of=left):
+            progress.advance(len(keys))
+            yield keys.cpu()
+
+    sizes = [rows_of(number, len(gallery)) for number in missing]
+    for number, keys in zip(missing, cut(batches(), sizes), strict=True):
+        done[number] = keys
+        parts.write(number, keys)
+    return torch.cat([done[number] for number in sorted(done)])
 
 
 def cache_folder() -> Path:

@@ -1,17 +1,13 @@
 """The same city from above: roofs, yards, streets and trees, as a satellite image tile would show them.
 
-Tiles follow the usual Web Mercator scheme (x eastward, y southward, 2^zoom on a side), which GAMa uses at zoom 19:
-about 58 m on a side at its latitudes.
-
 Shapes: S x S pixels.
 """
 
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from vgeo.geo.sphere import KM_PER_DEG
 from vgeo.world import ground
 from vgeo.world.scene import LOT_M, Scene
 
@@ -21,24 +17,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]
 
-ZOOM = 19
 ROOF_M = 12.5  # how deep buildings reach into their block
-
-
-def tile_of(latlon_deg: ArrayLike, zoom: int = ZOOM) -> tuple[int, int]:
-    """The tile x, y that holds a position."""
-    lat, lon = np.radians(np.asarray(latlon_deg, np.float64))
-    x = (lon / np.pi + 1) / 2
-    y = (1 - np.arcsinh(np.tan(lat)) / np.pi) / 2
-    return int(x * 2**zoom), int(y * 2**zoom)
-
-
-def tile_square(x: int, y: int, zoom: int = ZOOM) -> tuple[Floats, float]:
-    """Centre [2] of a tile and its side in metres on the ground."""
-    lon = (x + 0.5) / 2**zoom * 360 - 180
-    lat = np.degrees(np.arctan(np.sinh(np.pi * (1 - 2 * (y + 0.5) / 2**zoom))))
-    span_m = 360 / 2**zoom * KM_PER_DEG * 1000 * np.cos(np.radians(lat))
-    return np.array([lat, lon]), float(span_m)
 
 
 def view(scene: Scene, kit: "Kit", latlon_deg: Floats, span_m: float, size_px: int) -> NDArray[np.uint8]:

@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vgeo.formats.streams import atomic_write, make_folder, write_output
+from vgeo.geo.tiles import ZOOM, tile_of
 from vgeo.logs import SILENT, Progress
 from vgeo.records import format_utc
-from vgeo.world.aerial import ZOOM, tile_of
 from vgeo.world.conditions import draw_conditions
 from vgeo.world.drives import Drive
 from vgeo.world.world import FRAME_SIZE, World

@@ -3,7 +3,7 @@
     world = World(seed=0)
     drive = world.drive("Lisbon", np.random.default_rng(1), seconds=20)
     frame = world.render(drive.latlon_deg[0], drive.heading_deg[0])        # uint8 [H, W, 3]
-    tile = world.render_tile(*tile_of(drive.latlon_deg[0]))                 # the same place from above
+    tile = world.render_tile(*tiles.tile_of(drive.latlon_deg[0]))           # the same place from above
 
 Everything follows from the seed. Cities are laid out when they are first needed.
 """
@@ -13,7 +13,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vgeo.geo import sphere
+from vgeo.geo import sphere, tiles
 from vgeo.world import aerial, drives, sprites, street_view
 from vgeo.world.appearance import Appearance
 from vgeo.world.cities import CITIES, City
@@ -86,9 +86,9 @@ class World:
         scene = self.scene(self.city_at(latlon_deg))
         return aerial.view(scene, self._kit, np.asarray(latlon_deg, float), span_m, size_px)
 
-    def render_tile(self, x: int, y: int, zoom: int = aerial.ZOOM, size_px: int = 256) -> NDArray[np.uint8]:
+    def render_tile(self, x: int, y: int, zoom: int = tiles.ZOOM, size_px: int = 256) -> NDArray[np.uint8]:
         """The Web Mercator tile x, y: uint8 [size_px, size_px, 3] RGB."""
-        centre, span_m = aerial.tile_square(x, y, zoom)
+        centre, span_m = tiles.square_of(x, y, zoom)
         return self.render_aerial(centre, span_m, size_px)
 
     def _draw_traffic(self, city: str, conditions: Conditions) -> sprites.Traffic:

@@ -1,0 +1,210 @@
+"""Galleries of pictures from above: tiles as they are, crops around positions, and larger regions.
+
+GAMa (ECCV 2022, sec. 3) searches for clips among tiles of zoom 19, one for each second of each video, as the map cuts
+them (its set UCN) or centred on the position (CN); its screening network searches for videos among regions of 7 x 7
+tiles, one for each video (sec. 4.2).
+"""
+
+import hashlib
+import logging
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vgeo.errors import InputError, UsageError
+from vgeo.formats.gallery import Gallery
+from vgeo.formats.tile_crops import corner, under
+from vgeo.formats.tile_store import TileStore, open_tiles
+from vgeo.geo.sphere import wrap_lon
+from vgeo.geo.tile_blocks import whole_blocks
+from vgeo.geo.tiles import MAX_LAT_DEG, MOST_ZOOM, Tile, block, position, square_of, tile_of
+from vgeo.logs import SILENT, Progress
+from vgeo.records import Floats
+from vgeo.stages.aerial_places import Seconds, Source, read_seconds
+
+log = logging.getLogger(__name__)
+
+DEFAULT_TILES = "tiles"
+GAMA_PX = 256  # side of the published tiles
+_THREADS = 8  # that read files: they wait for the disk
+
+
+class AerialRules(NamedTuple):
+    """Which tiles make a gallery."""
+
+    around: Sequence[Source] = ()  # inputs whose positions crops, or regions, are centred on; none: the tiles as cut
+    regions: bool = False  # large squares, shrunk to one tile
+    zoom: int | None = None  # None: that of the tiles, 19 where they do not say
+    across: int = 7  # tiles of a region's side (GAMa, sec. 4.2)
+    step: int = 4  # tiles from one region to the next; ours: most drives of 400 m lie within one of them
+    split: str | None = None  # of the inputs' videos
+
+
+class _Rows(NamedTuple):
+    """What makes a gallery's rows, and the tiles that their pictures are cut from."""
+
+    found: str  # how pictures are found: see formats/tile_pictures.py
+    latlon_deg: Floats
+    labels: dict[str, list[str]]
+    tiles: Iterable[Tile]
+
+
+def build_aerial(path: Source, rules: AerialRules | None = None, progress: Progress = SILENT) -> Gallery:
+    """Make a gallery of the tiles of a store, of crops of them, or of regions.
+
+    Every tile that is needed is looked at once. Raises InputError where nothing is covered, FormatError that names the
+    first damaged tile or one of another size, UsageError, MissingModelError.
+    """
+    rules = rules or AerialRules()
+    if rules.across < 1 or not 1 <= rules.step <= rules.across:
+        raise UsageError(f"--across {rules.across} --step {rules.step}: the step must be from 1 to the tiles across")
+    store = open_tiles(path, rules.zoom)
+    if store.size_px != GAMA_PX:
+        log.warning("%s: tiles of %d pixels; GAMa's are of %d", path, store.size_px, GAMA_PX)
+    if rules.around:
+        seconds = read_seconds(rules.around, rules.split)
+        rows = _areas(store, seconds, rules.across) if rules.regions else _crops(store, seconds)
+    else:
+        rows = _blocks(store, rules.across, rules.step) if rules.regions else _tiles(store)
+    return Gallery(
+        latlon_deg=rows.latlon_deg,
+        labels={name: _column(values) for name, values in rows.labels.items() if any(values)},
+        attributes={
+            "kind": "regions" if rules.regions else "tiles",
+            "pictures": {"from": rows.found, "path": str(store.path.resolve())},
+            "pictures_digest": _digest(store, rows.tiles, progress),
+            "zoom": store.zoom,
+            "size_px": store.size_px,
+            "attribution": store.attribution,
+            **({"across": rules.across} if rules.regions else {}),
+        },
+    )
+
+
+def _tiles(store: TileStore) -> _Rows:
+    tiles = store.tiles()
+    centres = np.array([square_of(x, y, store.zoom)[0] for x, y in tiles])
+    return _Rows("tiles", centres, {"tile": [f"{x}_{y}" for x, y in tiles]}, tiles)
+
+
+def _crops(store: TileStore, seconds: Sequence[Seconds]) -> _Rows:
+    latlon = np.concatenate([one.latlon_deg for one in seconds])
+    video = [one.video for one in seconds for _ in one.second]
+    names = [f"{one.video}_{round(second)}" for one in seconds for second in one.second]
+    split = [one.split for one in seconds for _ in one.second]
+    kept, tiles = _covered(store, latlon, store.size_px, "positions", names)
+    labels = {"tile": names, "video": video, "split": split}
+    return _Rows("crops", latlon[kept], _taken(labels, kept), tiles)
+
+
+def _areas(store: TileStore, seconds: Sequence[Seconds], across: int) -> _Rows:
+    """A region a video, around the middle of its extent: how the published ones were placed is not said."""
+    latlon = np.stack([_middle(one.latlon_deg) for one in seconds])
+    video = [one.video for one in seconds]
+    kept, tiles = _covered(store, latlon, across * store.size_px, "videos' regions", video)
+    labels = {"region": video, "video": video, "split": [one.split for one in seconds]}
+    return _Rows("areas", latlon[kept], _taken(labels, kept), tiles)
+
+
+def _blocks(store: TileStore, across: int, step: int) -> _Rows:
+    there = store.tiles()
+    starts, lost = whole_blocks(there, across, step)
+    if not starts:
+        raise InputError(
+            f"{store.path}: nowhere {across} x {across} tiles without a gap among its {len(there)}; fetch what lies "
+            "between, with 'vgeo fetch-tiles', or take smaller regions with --across"
+        )
+    if lost:
+        log.warning("%d of %d tiles lie in no region of %d x %d: others beside them are missing", lost, len(there),
+                    across, across)  # fmt: skip
+    centres = np.array([position(x + across / 2, y + across / 2, store.zoom) for x, y in starts])
+    used = sorted({tile for start in starts for tile in block(*start, across)})
+    return _Rows("blocks", centres, {"region": [f"{x}_{y}_{across}" for x, y in starts]}, used)
+
+
+def _covered(
+    store: TileStore, latlon: Floats, side_px: int, what: str, names: Sequence[str]
+) -> tuple[list[int], set[Tile]]:
+    """The rows whose squares are wholly shown, and the tiles of these; says how many are not. Raises InputError."""
+    kept, used = [], set()
+    seen: dict[Tile, bool] = {}
+    for row, place in enumerate(latlon):
+        tiles = _under(store, place, side_px)
+        if tiles and all(_has(store, tile, seen) for tile in tiles):
+            kept.append(row)
+            used.update(tiles)
+    if not kept:
+        raise InputError(f"{store.path}: shows none of the {len(latlon)} {what}: {_why(store, latlon)}")
+    if lost := len(latlon) - len(kept):
+        first = names[next(row for row, at in enumerate([*kept, -1]) if row != at)]
+        log.warning("%d of %d %s are not shown by the tiles and left out, %s the first", lost, len(latlon), what, first)
+    return kept, used
+
+
+def _under(store: TileStore, place: Floats, side_px: int) -> list[Tile]:
+    """The tiles under a square around a position; none beyond the end of the map."""
+    if abs(place[0]) > MAX_LAT_DEG:
+        return []
+    left, top = corner(place, side_px, store)
+    if top < 0 or top + side_px > store.size_px * 2**store.zoom:
+        return []
+    return under(left, top, side_px, store.zoom, store.size_px)
+
+
+def _has(store: TileStore, tile: Tile, seen: dict[Tile, bool]) -> bool:
+    if tile not in seen:
+        seen[tile] = store.has(*tile)
+    return seen[tile]
+
+
+def _why(store: TileStore, latlon: Floats) -> str:
+    """Where the tiles are instead, or of which zoom they must be."""
+    on_map = latlon[np.abs(latlon[:, 0]) <= MAX_LAT_DEG][:100]
+    if not len(on_map):
+        return "they lie outside Web Mercator, which ends at 85.0511 degrees"
+    for zoom in range(MOST_ZOOM + 1):
+        if zoom != store.zoom and any(store.has(*tile_of(place, zoom)) for place in on_map):
+            return f"the tiles' numbers are those of zoom {zoom}; say --zoom {zoom}"
+    if any(store.has(*tile_of(place, store.zoom)) for place in on_map):
+        return "it has the tiles under them, but not those beside; fetch these too, with 'vgeo fetch-tiles'"
+    there = store.tiles()
+    at, wanted = square_of(*there[len(there) // 2], store.zoom)[0], on_map[0]
+    return (
+        f"its tiles of zoom {store.zoom} lie near {at[0]:.4f}, {at[1]:.4f}, they near {wanted[0]:.4f}, {wanted[1]:.4f}"
+    )
+
+
+def _middle(latlon_deg: Floats) -> Floats:
+    """The middle of what positions [M, 2] extend over, across the antimeridian too."""
+    first = latlon_deg[0]
+    lat, east = latlon_deg[:, 0], wrap_lon(latlon_deg[:, 1] - first[1])
+    return np.array([(lat.min() + lat.max()) / 2, float(wrap_lon(first[1] + (east.min() + east.max()) / 2))])
+
+
+def _digest(store: TileStore, tiles: Iterable[Tile], progress: Progress) -> str:
+    """Look at every tile; sha256 over their numbers and contents."""
+    wanted = sorted(tiles)
+    progress.start("check", len(wanted), "tiles")
+    state = hashlib.sha256()
+    with ThreadPoolExecutor(_THREADS) as pool:
+        try:
+            for (x, y), mark in zip(wanted, pool.map(lambda tile: store.check(*tile), wanted), strict=True):
+                state.update(f"{x}_{y}".encode() + mark)
+                progress.advance()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return state.hexdigest()
+
+
+def _taken(labels: dict[str, list[str]], rows: Sequence[int]) -> dict[str, list[str]]:
+    return {name: [values[row] for row in rows] for name, values in labels.items()}
+
+
+def _column(values: Sequence[str]) -> NDArray[np.object_]:
+    column = np.empty(len(values), object)
+    column[:] = values
+    return column
