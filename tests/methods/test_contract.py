@@ -53,7 +53,7 @@ def pictures_of(method: Method, frames: int, seed: int = 0) -> Clips:
 
 def clips_of(method: Method, frames: int, seed: int = 0) -> Clips:
     """Clips whose features tell the positions, with padding."""
-    if method.gallery_kind == "tiles":
+    if method.gallery_kind in ("tiles", "regions"):
         return pictures_of(method, frames, seed)
     generator = torch.Generator().manual_seed(seed)
     latlon = torch.rand(6, frames, 2, generator=generator, dtype=torch.float64) * 20 + 40
@@ -112,7 +112,7 @@ def test_settings_survive_json(method: Method) -> None:
 def test_embeddings_are_normalised_rows(method: Method) -> None:
     if not isinstance(method, Retriever):
         pytest.skip("it has no embeddings")
-    if method.gallery_kind == "tiles":
+    if method.gallery_kind in ("tiles", "regions"):
         check_pictures(method)
         return
     clips = clips_of(method, frames=5)
@@ -185,7 +185,7 @@ def test_a_saved_model_answers_alike(method: Method, tmp_path: Path) -> None:
     kept = Model(name=name, method=method, encoders=own, hash=digest, folder=None, gallery=None)
     loaded = load_model(tmp_path / "m")
     assert loaded.hash == digest
-    if method.gallery_kind == "tiles":
+    if method.gallery_kind in ("tiles", "regions"):
         clips = pictures_of(method, method.windows.length if method.windows else 5)
         with torch.no_grad():
             answers = [torch.cat([m.queries(clips)[:, 0], m.keys(tiles_of(clips))]) for m in (method, loaded.retriever)]

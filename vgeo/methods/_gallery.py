@@ -34,7 +34,7 @@ def embed_rows(
     Never in bf16, whose rounding is larger than the distance between the keys of neighbours: answers would change.
     Tiles come in smaller batches, decoded ahead. Raises InputError or FormatError for a tile that cannot be read.
     """
-    if method.gallery_kind == "tiles":
+    if method.gallery_kind in ("tiles", "regions"):
         yield from _embed_tiles(method, gallery, device, rows, range(len(gallery)) if of is None else of)
         return
     places = gallery if of is None else gallery.take(np.asarray(of, np.int64))

@@ -78,6 +78,10 @@ class Gama(Retriever):
         return RATE_HZ
 
     @property
+    def embed_dim(self) -> int:
+        return self.config.embed_dim
+
+    @property
     def scale(self) -> float:
         return 1 / self.config.temperature
 

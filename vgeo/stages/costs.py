@@ -34,6 +34,7 @@ CLIP_CONVENTION = (
     "keys of the gallery are computed once a place"
 )
 TILE_PX = 256  # a side, of pictures from above
+PICTURES = ("tiles", "regions")
 BETWEEN = "between the parts"
 TRAINING_ALONE = "runs in training alone"
 
@@ -279,7 +280,7 @@ def _count_answers(method: Method, widths: dict[str, int], clip_frames: int) -> 
         latlon_T2 = torch.zeros(clip_frames, 2, dtype=torch.float64)
         frame = macs_by_part(method, lambda: embedded.append(method.queries(clips)))
         refining = macs_by_part(method, lambda: method.refined(clips, latlon_T2[None])) if refines else Counter()
-        tile_1SSC = torch.zeros(1, TILE_PX, TILE_PX, 3, dtype=torch.uint8) if method.gallery_kind == "tiles" else None
+        tile_1SSC = torch.zeros(1, TILE_PX, TILE_PX, 3, dtype=torch.uint8) if method.gallery_kind in PICTURES else None
         place = macs_by_part(method, lambda: method.keys(Places(latlon_deg=latlon_T2[:1], tiles_GSSC=tile_1SSC)))
     counted = replace(counted, place=place, embed_dim=embedded[0].shape[-1])
     if method.windows is not None:

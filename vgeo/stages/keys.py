@@ -42,7 +42,7 @@ def gallery_keys(
     stored = gallery.keys.get(model.hash) if level is None else None
     if stored is not None:
         return _checked(_tensor(stored))
-    pictures = model.method.gallery_kind == "tiles"
+    pictures = model.method.gallery_kind in ("tiles", "regions")
     if model.method.gallery_kind == "features" or (len(gallery) < _WORTH_CACHING and not pictures):
         return embed_gallery(model, gallery, compute, progress, level)
     of_level = "" if level is None else f"-level{level}"
