@@ -85,5 +85,5 @@ def test_at_the_tolerance_itself():
     """0.05 miles due north is right, a millimetre more is not."""
     step = math.degrees(0.05 / 3956)
     for factor, wanted in ((1 - 1e-8, 0), (1 + 1.3e-5, -1)):
-        place = CITY + [step * factor, 0]
+        place = CITY + np.array([step * factor, 0])
         assert first_hits(np.array([[0]]), np.array([[-1]]), place[None], CITY[None]).tolist() == [wanted]

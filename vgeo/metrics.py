@@ -82,7 +82,7 @@ def first_hits(
     well (GAMa's rule for centred tiles); NaN is near to nothing. A place that comes twice fills two ranks.
     """
     found = np.empty(len(ranked_NK), np.int64)
-    rows = max(1, _PAIRS // max(1, ranked_NK.shape[1]))
+    rows = max(1, _PAIRS * len(ranked_NK) // max(1, ranked_NK.size))
     chord2 = (2 * np.sin(min(within_mi / EARTH_RADIUS_MI, np.pi) / 2)) ** 2
     vectors = None if places_deg is None else unit_vectors(places_deg)
     for begin in range(0, len(ranked_NK), rows):
@@ -92,9 +92,9 @@ def first_hits(
         for true in true_NM[part].T:
             hit |= (ranked == true[:, None]) & (ranked >= 0)
         if vectors is not None and truth_deg is not None:
-            gap = vectors[ranked] - unit_vectors(truth_deg[part])[:, None]
+            gap = vectors[ranked] - unit_vectors(truth_deg[part])[:, None, :]
             hit |= (np.einsum("nkx,nkx->nk", gap, gap) <= chord2) & (ranked >= 0)
-        found[part] = np.where(hit.any(1), hit.argmax(1), -1) if hit.shape[1] else -1
+        found[part] = np.where(hit.any(1), hit.argmax(1), -1) if hit.size else -1
     return found
 
 

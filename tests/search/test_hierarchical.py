@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from vgeo.search.hierarchical import NONE, Members, top_k_within
+from vgeo.search.hierarchical import top_k_within
+from vgeo.search.members import NONE, Members
 
 
 def published(queries, keys, video_N, regions_Vn, region_of_row, k):

@@ -3,40 +3,17 @@
 The published evaluation ranks the whole gallery for every clip and then drops, in order, what is not in one of the
 regions. What is compared here is what remains, so the answer is the same and the work that of the small gallery.
 
-Shapes: N queries (clips), V videos, n regions of a video, R regions, M tiles of all regions in a row, G gallery keys,
-E embedding width, K answers a query.
+Shapes: N queries (clips), V videos, n regions of a video, G gallery keys, E embedding width, K answers a query.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from vgeo.search.exact import Keys, TopK, top_k
-
-NONE = -1  # in place of a row, where fewer tiles are left than answers are asked for
-
-Ints = NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Members:
-    """Which tiles are in which region; a tile may be in several, or in none."""
-
-    first: Ints  # [R+1]
-    row: Ints  # [M]; the tiles of region r are row[first[r]:first[r+1]], ascending
-
-    def __len__(self) -> int:
-        return len(self.first) - 1
-
-    def rows_of(self, regions: Ints) -> Ints:
-        """Rows of all tiles in some regions (NONE is no region), each once, ascending."""
-        chosen = regions[regions >= 0].tolist()
-        parts = [self.row[self.first[r] : self.first[r + 1]] for r in chosen]
-        return np.unique(np.concatenate(parts)) if parts else np.zeros(0, np.int64)
+from vgeo.search.members import NONE, Ints, Members
 
 
 def top_k_within(
