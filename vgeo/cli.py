@@ -21,6 +21,7 @@ COMMANDS = {
         "precompute-features",
         "sample-clips",
         "label-scenes",
+        "fetch-tiles",
         "build-gallery",
         "train",
         "localize",

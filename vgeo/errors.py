@@ -12,7 +12,7 @@ USAGE = 2
 SOME_FAILED = 3  # finished, but some inputs of the batch failed
 BAD_DATA = 65
 NO_INPUT = 66
-UNAVAILABLE = 69  # a model, package or codec is missing
+UNAVAILABLE = 69  # a model, package or codec is missing, a server does not answer
 INTERNAL = 70
 CANNOT_CREATE = 73
 IO_ERROR = 74  # disk full and other I/O
@@ -48,6 +48,12 @@ class InputError(VgeoError):
 
 class MissingModelError(VgeoError):
     """Weights, a package or a codec are not here; the message names the command that brings them."""
+
+    exit_code = UNAVAILABLE
+
+
+class ServerError(VgeoError):
+    """A server does not answer, or not with what it was asked for."""
 
     exit_code = UNAVAILABLE
 
