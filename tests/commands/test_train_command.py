@@ -81,7 +81,7 @@ def test_precision_is_chosen(folder: Path, capfd: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["--method", "cityguesr"], 2, "no method 'cityguesr'; there are cityguessr, geoclip"),
+        (["--method", "cityguesr"], 2, "no method 'cityguesr'; there are cityguessr, gama, geoclip"),
         (["--method", "nearest"], 2, "nothing to train"),
         (["--set", "learning_rat=1"], 78, "did you mean learning_rate?"),
         (["--set", "epochs=many"], 78, "epochs expects integer"),

@@ -11,6 +11,10 @@ from vgeo.errors import UsageError
 from vgeo.stages.rows import WindowRows, rows_of
 
 
+def times(frames: int) -> np.ndarray:
+    return np.arange(frames) / 10
+
+
 class Reader(Encoder):
     """Reads the numbers written into frames: a window's features are its frames' numbers."""
 
@@ -40,7 +44,7 @@ def numbered(first: int, count: int, height: int = 6) -> Tensor:
 
 
 def feed(reader: Reader, frames: int, batch: int, promised: int | None = None) -> tuple[np.ndarray, np.ndarray, str]:
-    rows = rows_of({"reader": reader}, promised or frames)
+    rows = rows_of({"reader": reader}, times(promised or frames))
     for first in range(0, frames, batch):
         rows.add(numbered(first, min(batch, frames - first), height=6 + first % 2))
     tables, stands_for, remark = rows.finish()
@@ -88,7 +92,7 @@ def test_uniform_takes_the_nearest_where_frames_do_not_come() -> None:
 def test_frames_that_no_window_wants_need_not_come(rule: str, frames: int) -> None:
     windows = Windows(length=16, rule=rule)
     wanted = np.unique(windows.rows(frames))
-    rows = rows_of({"reader": (reader := Reader(windows))}, frames, wanted=wanted)
+    rows = rows_of({"reader": (reader := Reader(windows))}, times(frames), wanted=wanted)
     everything = numbered(0, frames)
     for first in range(0, len(wanted), 7):
         rows.add(everything[wanted[first : first + 7]])
@@ -102,7 +106,7 @@ def test_a_wanted_frame_that_does_not_come_is_replaced_by_the_next() -> None:
     windows = Windows(length=4, rule="strided")
     wanted = np.unique(windows.rows(40))
     assert wanted.tolist() == [0, 5, 10, 15, 20, 25, 30, 35]
-    rows = rows_of({"reader": Reader(windows)}, 40, wanted=wanted)
+    rows = rows_of({"reader": Reader(windows)}, times(40), wanted=wanted)
     rows.add(numbered(0, 40)[[0, 5, 15, 20, 25, 30, 35]])
     tables, stands_for, remark = rows.finish()
     assert tables["reader"].tolist() == [[0, 5, 15, 20], [25, 30, 35, 35]]
@@ -112,7 +116,7 @@ def test_a_wanted_frame_that_does_not_come_is_replaced_by_the_next() -> None:
 @pytest.mark.parametrize("rule", ["windows", "first76", "strided", "uniform"])
 def test_a_long_clip_needs_no_more_memory(rule: str) -> None:
     reader = Reader(Windows(length=16, rule=rule))
-    rows = rows_of({"reader": reader}, 5000)
+    rows = rows_of({"reader": reader}, times(5000))
     assert isinstance(rows, WindowRows)
     most = 0
     for first in range(0, 5000, 10):
@@ -130,14 +134,14 @@ def test_windows_that_are_full_together_are_encoded_together() -> None:
 
 def test_encoders_of_equal_windows_share_rows_and_others_do_not() -> None:
     sixteen, eight = Windows(length=16, rule="windows"), Windows(length=8, rule="windows")
-    rows = rows_of({"a": Reader(sixteen), "b": Reader(sixteen, size=2)}, 20)
+    rows = rows_of({"a": Reader(sixteen), "b": Reader(sixteen, size=2)}, times(20))
     rows.add(numbered(0, 20))
     tables, _, _ = rows.finish()
     np.testing.assert_array_equal(tables["a"], tables["b"])
     with pytest.raises(UsageError, match=r"a \(16 frames a row, windows\) and b \(one frame a row\): their rows"):
-        rows_of({"a": Reader(sixteen), "b": Reader(None)}, 20)
+        rows_of({"a": Reader(sixteen), "b": Reader(None)}, times(20))
     with pytest.raises(UsageError, match=r"a \(16 frames a row, windows\) and b \(8 frames a row, windows\)"):
-        rows_of({"a": Reader(sixteen), "b": Reader(eight)}, 20)
+        rows_of({"a": Reader(sixteen), "b": Reader(eight)}, times(20))
 
 
 def test_frames_alone_are_rows_as_before() -> None:

@@ -98,6 +98,24 @@ def localize(
             rich_help_panel=options.OUTPUT,
         ),
     ] = False,
+    screening: Annotated[
+        str | None,
+        typer.Option(
+            "--screening",
+            help="With gama: model of regions in which clips are searched for again, or none.",
+            show_default="models/screening, if it is here",
+            rich_help_panel=options.MODEL,
+        ),
+    ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            "--keep",
+            help="With --screening: how many of the best regions, or which share of them.",
+            show_default="1%",
+            rich_help_panel=options.MODEL,
+        ),
+    ] = None,
     split: Annotated[
         str | None,
         typer.Option(
@@ -156,6 +174,8 @@ def localize(
             vote=vote,
             refine_km=refine_km,
             per_window=per_window,
+            screening=screening,
+            keep=keep,
             split=split,
             sampling=sampling,
             source=source,

@@ -33,9 +33,21 @@ Gallery = Annotated[
     typer.Option("--gallery", "-g", help="Places to validate on, or cities to learn; else gallery.h5, else the data's.",
                  rich_help_panel=options.INPUTS),
 ]  # fmt: skip
+Tiles = Annotated[
+    Path | None,
+    typer.Option("--tiles", help="Gallery of the tiles of the clips; of gama else --gallery.",
+                 rich_help_panel=options.INPUTS),
+]  # fmt: skip
+Rankings = Annotated[
+    Path | None,
+    typer.Option("--rankings", help="With screening: what 'vgeo rank' finds for the clips, for phase predicted.",
+                 rich_help_panel=options.INPUTS),
+]  # fmt: skip
 Val = Annotated[
     list[Path] | None,
-    typer.Option("--val", help="Held-out feature file; may be repeated.", rich_help_panel=options.INPUTS),
+    typer.Option(
+        "--val", help="Held-out feature file, or folder of frames; may be repeated.", rich_help_panel=options.INPUTS
+    ),
 ]
 ValFraction = Annotated[
     float | None,
@@ -122,6 +134,8 @@ def train(
     config: options.Config = None,
     weights: Weights = None,
     gallery: Gallery = None,
+    tiles: Tiles = None,
+    rankings: Rankings = None,
     val: Val = None,
     val_fraction: ValFraction = None,
     clips: Clips = None,
@@ -148,7 +162,8 @@ def train(
     """Train a method on feature files whose frames have positions, or on labelled clips.
 
     cityguessr learns cities: over features of a frozen encoder, or from a folder of frames together
-    with its own video transformer. Where the cities lie is looked up by their names. The folder holds
+    with its own video transformer; where they lie is looked up by their names. gama learns to match
+    clips of frames with the tiles of --gallery, screening a video's tiles with regions. The folder holds
     the best model (by what is held out), the last one in last/, its gallery, metrics.jsonl, and state/
     to resume. What a method learns by is set with --set or --config: 'vgeo methods --settings METHOD'
     lists it. Several GPUs share each batch when started by 'torchrun --standalone --nproc-per-node N
@@ -172,6 +187,8 @@ def train(
             out,
             start=start,
             gallery=gallery,
+            tiles=tiles,
+            rankings=rankings,
             val=val or (),
             val_fraction=val_fraction,
             clips=clips,

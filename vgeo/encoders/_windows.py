@@ -12,15 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vgeo.encoders._images import read_choice
-from vgeo.errors import UsageError
+from vgeo.errors import FormatError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from vgeo.encoders.base import Encoder, EncoderSpec
 
-RULES = ("windows", "first76", "strided", "uniform")
+RULES = ("windows", "first76", "strided", "uniform")  # and seconds, of methods that see the places of seconds
 STRIDE = 5  # of first76 and strided
+_EPSILON_S = 1e-3  # clocks and containers round
 _SINGLE = ("first", "middle", "last", "random")  # for windows of one frame
 
 
@@ -28,8 +29,9 @@ _SINGLE = ("first", "middle", "last", "random")  # for windows of one frame
 class Windows:
     """Frames of a clip in windows of `length`, by the rule of `--set frames=RULE`.
 
-    windows: one after the other without overlap; the last ends with the clip. With a `step`, longer than they are, as
-    many as fit, and each stands for its first frame.
+    windows: one after the other without overlap; the last ends with the clip.
+    seconds: one at each whole second, whose frames are 1 / rate_hz apart; frames are repeated where the clip has fewer.
+    Such a window stands for its first frame.
     first76: one window of every fifth frame from the first, as CityGuessr's published loader takes them: 0, 5, ..., 75
     of the 100 frames that a clip has there.
     strided: that window, and where as much as half a window is left, more of them; where a clip is too short for it,
@@ -40,34 +42,52 @@ class Windows:
 
     length: int
     rule: str
-    step: int | None = None  # of rule windows: from the start of one to the next, its length where None
+    rate_hz: float | None = None  # of rule seconds alone
 
     def __post_init__(self) -> None:
         if self.rule in _SINGLE and self.length != 1:
             raise ValueError(f"windows {self.rule} are of one frame, not {self.length}")
-        if self.step is not None and (self.rule != "windows" or self.step < self.length):
-            raise ValueError(f"a step of {self.step} for {self.rule} of {self.length} frames")
+        if (self.rule == "seconds") != (self.rate_hz is not None):
+            raise ValueError(f"windows {self.rule} at {self.rate_hz} frames a second")
 
-    def rows(self, frames: int, clip: str = "") -> NDArray[np.int64]:  # noqa: PLR0911
+    def rows(self, frames: int, clip: str = "", time_s: NDArray[np.float64] | None = None) -> NDArray[np.int64]:
         """Numbers of the frames of each window, of a clip of `frames` > 0 frames: [W, L], never falling.
 
-        clip: its name, which decides on a random frame.
+        clip: its name, which decides on a random frame. time_s: when its frames were taken [frames], rising; where
+        None, windows of seconds take them to come at their rate. Raises FormatError for a clip that is too short for
+        one of these.
         """
+        if self.rate_hz is not None:
+            return self._seconds(np.arange(frames) / self.rate_hz if time_s is None else time_s, self.rate_hz)
         if self.rule in _SINGLE:
             random = zlib.crc32(clip.encode()) % frames
             return np.array([[(0, frames // 2, frames - 1, random)[_SINGLE.index(self.rule)]]])
         if self.rule == "uniform":
             return ((2 * np.arange(self.length) + 1) * frames // (2 * self.length))[None]
+        return self._run(frames)
+
+    def _run(self, frames: int) -> NDArray[np.int64]:
         if self.rule == "first76":
             return self._filled(np.arange(frames)[::STRIDE])
-        if self.rule == "strided" and frames >= self.length:
-            return self._strided(frames)
         if frames < self.length:
             return self._filled(np.arange(frames))
-        if self.step is not None:
-            return np.arange(0, frames - self.length + 1, self.step)[:, None] + np.arange(self.length)
+        if self.rule == "strided":
+            return self._strided(frames)
         starts = np.arange(0, frames, self.length)
         return np.minimum(starts, frames - self.length)[:, None] + np.arange(self.length)
+
+    def _seconds(self, time_s: NDArray[np.float64], rate_hz: float) -> NDArray[np.int64]:
+        span_s = (self.length - 1) / rate_hz
+        if not len(time_s):
+            return np.zeros((0, self.length), np.int64)
+        starts = np.arange(np.ceil(time_s[0] - _EPSILON_S), np.floor(time_s[-1] - span_s + _EPSILON_S) + 1)
+        if not len(starts):
+            raise FormatError(
+                f"{time_s[-1] - time_s[0]:.2g} s of pictures hold no whole second with the {span_s:.2g} s after it, "
+                "which is what is looked at; give a longer clip"
+            )
+        wanted_WL = starts[:, None] + np.arange(self.length) / rate_hz
+        return np.maximum(np.searchsorted(time_s, wanted_WL + _EPSILON_S, side="right") - 1, 0).astype(np.int64)
 
     def _strided(self, frames: int) -> NDArray[np.int64]:
         stride = min(STRIDE, (frames - 1) // max(1, self.length - 1))
@@ -79,6 +99,8 @@ class Windows:
 
     def remark(self, frames: int) -> str:
         """What a reader of a report should know of a clip of `frames` frames; mostly nothing."""
+        if self.rule == "seconds":
+            return ""
         different = len(np.unique(self.rows(frames)[0]))
         if different == self.length:
             return ""
@@ -87,12 +109,12 @@ class Windows:
 
     def describe(self) -> str:
         """A few words, stored with the features: other windows are other features."""
-        step = "" if self.step is None else f", one every {self.step}"
-        return f"{self.length} frames a row, {self.rule}{step}"
+        pace = "" if self.rate_hz is None else f" at {self.rate_hz:g} Hz"
+        return f"{self.length} frames a row, {self.rule}{pace}"
 
     def stands_for(self, window_L: NDArray[np.int64]) -> int:
         """The frame whose time and position are those of a window's row."""
-        return int(window_L[0]) if self.step is not None else middle(window_L)
+        return int(window_L[0]) if self.rule == "seconds" else middle(window_L)
 
     def _filled(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         """One window of the first numbers, filled with the last."""

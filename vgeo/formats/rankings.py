@@ -7,6 +7,7 @@ Shapes: Q queries, I distinct ids, N ids of all queries in a row, n queries of a
 """
 
 import gzip
+import hashlib
 import io
 import json
 import os
@@ -58,6 +59,13 @@ class Rankings:
     def lengths(self) -> Ints:
         """How long each query's list is: [Q]."""
         return np.diff(self.first)
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 (16 hex digits) over queries and their lists."""
+        state = hashlib.sha256(repr((self.queries, self.ids)).encode())
+        state.update(self.number.tobytes() + self.first.tobytes())
+        return state.hexdigest()[:16]
 
     def padded(self, queries: Ints, most: int) -> Ints:
         """Numbers of the first `most` ids of some queries, NONE where there are fewer: [n, K <= most]."""

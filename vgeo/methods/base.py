@@ -82,6 +82,7 @@ class Recipe:
     contiguous: bool = False  # the frames drawn from a clip are a run of neighbours, not spread over it
     windows: Windows | None = None  # they are one of these windows, each equally likely; overrides both
     pairing: Pairing | None = None  # clips are drawn with their tiles; overrides all of these
+    sequence: Literal["true", "predicted"] | None = None  # `clip_frames` tiles of a video: of its places, or predicted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +104,7 @@ class Method(nn.Module, ABC):
     paper: ClassVar[str]  # authors, venue, year, arXiv number
     needs: ClassVar[str] = "features"  # or "frames", of which features of a frozen encoder can take the place
     gives: ClassVar[str] = "track"  # or "place"
-    # points; "features": points that carry their frames' features; "tiles": pictures from above; or "classes"
+    # points; "features": points that carry their frames' features; "tiles", "regions": pictures from above; "classes"
     gallery_kind: ClassVar[str] = "points"
     phases: tuple[str, ...] = ()  # names of training phases, fewer where settings say so; none: nothing to train
     license_note: ClassVar[str] = ""  # of the released weights, where there are any
@@ -175,6 +176,11 @@ class Retriever(Method):
 
     One with a `frame_shape` embeds each clip as a whole, and what it gave for one before, OWN, it takes as it is.
     """
+
+    @property
+    def embed_dim(self) -> int:
+        """E, of one with a `frame_shape`."""
+        raise NotImplementedError
 
     @abstractmethod
     def queries(self, clips: Clips) -> Tensor:

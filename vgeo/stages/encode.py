@@ -127,7 +127,7 @@ def encode_stream(stream: "FrameStream", encoders: Mapping[str, Encoder], progre
     frames: list[tuple[float, int, float, float]] = []
     start = time.perf_counter()
     for batch in stream:
-        rows = rows or rows_of(encoders, stream.promised, stream.clip.video_id, stream.wanted)
+        rows = rows or rows_of(encoders, stream.promised_s, stream.clip.video_id, stream.wanted)
         rows.add(torch.from_numpy(np.stack([frame.image for frame in batch])))
         for frame in batch:
             lat_deg, lon_deg = (np.nan, np.nan) if frame.latlon_deg is None else frame.latlon_deg
@@ -160,7 +160,7 @@ class FrameStream:
     """
 
     opened: OpenClip  # known from the first batch on, as what follows
-    promised: int  # frames of the clip
+    promised_s: Floats  # when the clip's frames are
     wanted: NDArray[np.int64] | None = None  # numbers of those that come; None: all
 
     def __init__(self, clip: Clip, viewing: Viewing, windows: Windows | None = None) -> None:
@@ -198,9 +198,10 @@ class FrameStream:
             self._put(None)
 
     def _choose(self, opened: OpenClip) -> None:
-        self.promised = len(opened.time_s)
-        if self._windows is not None and self.clip.kind != "video" and self.promised:
-            self.wanted = np.unique(self._windows.rows(self.promised, self.clip.video_id))
+        self.promised_s = opened.time_s
+        if self._windows is not None and self.clip.kind != "video" and len(self.promised_s):
+            rows_WL = self._windows.rows(len(self.promised_s), self.clip.video_id, self.promised_s)
+            self.wanted = np.unique(rows_WL)
             opened.only(self.wanted)
 
     def _put(self, item: list[Frame] | BaseException | None) -> bool:

@@ -42,11 +42,16 @@ def open_frames(
     else:
         found = _of_clips(find_clips(inputs), Path(inputs[0]))
         forget_frames()
-    if twice := [video for video, times in Counter(found.video_ids).items() if times > 1]:
-        raise FormatError(f"{found.path}: {len(twice)} clips are there twice, {twice[0]} first; name each input once")
+    check_distinct(found.video_ids, found.path)
     if labels is None:
         return found
     return replace(found, labels=label_columns(found.video_ids, found.labels, labels))
+
+
+def check_distinct(video_ids: Sequence[str], path: Path) -> None:
+    """Raise FormatError where two clips have one name."""
+    if twice := [video for video, times in Counter(video_ids).items() if times > 1]:
+        raise FormatError(f"{path}: {len(twice)} clips are there twice, {twice[0]} first; name each input once")
 
 
 def _of_layout(name: str, inputs: Sequence[str | os.PathLike[str]], recipe: Recipe, progress: Progress) -> FrameSet:
@@ -62,7 +67,7 @@ def _of_layout(name: str, inputs: Sequence[str | os.PathLike[str]], recipe: Reci
         first_row=_first(lengths),
         latlon_deg=np.concatenate([some.latlon_deg for some in sequences]),
         spacing_s=None,
-        labels=_columns([labels for some in sequences for labels in some.labels]),
+        labels=columns([labels for some in sequences for labels in some.labels]),
         folders=[str(listing.parent) for some in sequences for listing in some.listing],
         names=_shared([names for some in sequences for names in _names(some)]),
     )
@@ -75,7 +80,7 @@ def _names(sequences: Sequences) -> list[tuple[str, ...]]:
 
 def _of_clips(clips: Sequence[Clip], path: Path) -> FrameSet:
     if videos := [clip for clip in clips if clip.kind == "video"]:
-        raise _refused(videos)
+        raise refused(videos)
     listed = [_listed(clip) if clip.kind == "frames" else _in_folder(clip) for clip in clips]
     places = [latlon_deg for _, _, latlon_deg, _ in listed]
     return FrameSet(
@@ -84,13 +89,13 @@ def _of_clips(clips: Sequence[Clip], path: Path) -> FrameSet:
         first_row=_first([len(one) for one in places]),
         latlon_deg=np.concatenate(places),
         spacing_s=_spacing_s(clips),
-        labels=_columns([said for _, _, _, said in listed]),
+        labels=columns([said for _, _, _, said in listed]),
         folders=[folder for folder, _, _, _ in listed],
         names=_shared([names for _, names, _, _ in listed]),
     )
 
 
-def _refused(videos: Sequence[Clip]) -> InputError | UsageError:
+def refused(videos: Sequence[Clip]) -> InputError | UsageError:
     """Why clips that are not pictures cannot be trained on."""
     first = videos[0].path
     if not os.path.lexists(first):
@@ -128,7 +133,7 @@ def _in_folder(clip: Clip) -> _Listed:
     return str(folder), names, np.full((len(names), 2), np.nan), {}
 
 
-def _columns(labels: Sequence[dict[str, str]]) -> dict[str, list[str]]:
+def columns(labels: Sequence[dict[str, str]]) -> dict[str, list[str]]:
     """Clips' labels, name by name; "" where a clip lacks one."""
     names = dict.fromkeys(name for said in labels for name in said)
     return {name: [said.get(name, "") for said in labels] for name in names}

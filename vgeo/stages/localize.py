@@ -16,14 +16,16 @@ from vgeo.errors import InputError, UsageError
 from vgeo.formats.checkpoints import CONFIG
 from vgeo.formats.gallery import Gallery, read_gallery
 from vgeo.logs import SILENT, Progress
-from vgeo.methods.base import Classifier
+from vgeo.methods.base import OWN, Classifier
 from vgeo.records import Localization, parse_utc
 from vgeo.stages.batch import Batch, Item
 from vgeo.stages.classifier import ClassLocalizer
 from vgeo.stages.encode import FrameStream, Viewing, encode_stream, streams_ahead
+from vgeo.stages.hierarchy import KEEP, Screen, read_screen
 from vgeo.stages.localize_eyes import as_trained, check_files, encoders_of, own_eyes
 from vgeo.stages.localize_inputs import PathLike, Task, find_tasks, matching
-from vgeo.stages.localizer import ClipQuery, Localizer
+from vgeo.stages.localizer import ClipQuery, Localizer, needed_by
+from vgeo.stages.method_encoder import MethodEncoder
 from vgeo.stages.models import Model, load_model
 from vgeo.stages.searches import check_refinable
 from vgeo.video.clips import TrackSource, check_opening
@@ -33,7 +35,10 @@ log = logging.getLogger(__name__)
 
 DEFAULT_MODELS = Path("models")
 DEFAULT_GALLERY = Path("gallery.h5")
+SCREENING = "screening"
 AHEAD = max(2, min(4, os.cpu_count() or 1))  # clips that are decoded at a time
+
+_KINDS = {"features": " points --keep-features", "tiles": " aerial TILES"}
 
 Streams = Generator[FrameStream, None, None]
 
@@ -48,6 +53,8 @@ def localize(
     vote: str | None = None,
     refine_km: float | None = None,
     per_window: bool = False,
+    screening: PathLike | Model | None = None,
+    keep: str | None = None,
     split: str | None = None,
     sampling: Sampling = Sampling(),
     source: TrackSource = TrackSource(),
@@ -72,16 +79,18 @@ def localize(
     gallery names cities: majority (None) or centroid; of a model that knows classes, how windows do: mean (None) or
     majority. refine_km: divide the best places of the gallery until they are so near to each other, with a model that
     was trained for it (`level_radii_km`). per_window: of a model that knows classes, a place for each window instead of
-    one for the clip. split: of feature files and folders of frames only clips of this label split. sampling, source,
-    decoder: which frames of a clip, and what gives them absolute time. settings: of the method, `key=value`. weights:
-    local files instead of the hub's or the package's, by encoder or method ("" is the only encoder). batch: takes the
-    outcomes; a clip that fails is then left out, without it the error is raised.
+    one for the clip. screening: of a model of tiles, a screening network that finds the regions in which clips are
+    searched for again; None: models/screening where it is here, "none": none. keep: how many of these regions, or which
+    share of all, 1% when None. split: of feature files and folders of frames only clips of this label split. sampling,
+    source, decoder: which frames of a clip, and what gives them absolute time. settings: of the method, `key=value`.
+    weights: local files instead of the hub's or the package's, by encoder or method ("" is the only encoder). batch:
+    takes the outcomes; a clip that fails is then left out, without it the error is raised.
     Raises, before the first clip: InputError, FormatError, SettingError, MissingModelError, UsageError.
     """
     prepared = prepare(
         inputs, model, gallery, top_k=top_k, places=places, vote=vote, refine_km=refine_km, per_window=per_window,
-        split=split, sampling=sampling, source=source, decoder=decoder, settings=settings, weights=weights,
-        device=device, precision=precision, offline=offline, progress=progress,
+        screening=screening, keep=keep, split=split, sampling=sampling, source=source, decoder=decoder,
+        settings=settings, weights=weights, device=device, precision=precision, offline=offline, progress=progress,
     )  # fmt: skip
     return prepared.run(batch, progress)
 
@@ -126,6 +135,11 @@ class Prepared:
             item.message = "; ".join(filter(None, [item.message, remark]))
         return self.localizer(query)
 
+    @property
+    def screen(self) -> Screen | None:
+        """What finds the regions of a gallery of tiles, where something does."""
+        return self.localizer.screen if isinstance(self.localizer, Localizer) else None
+
     def facts(self) -> dict[str, Any]:
         """What decides the answers."""
         return {
@@ -136,6 +150,8 @@ class Prepared:
             "places": self.localizer.places,
             "vote": self.localizer.rule or "",
             "refine_km": self.localizer.refine_km or 0.0,
+            "screening": self.screen.model.hash if self.screen else "",
+            "keep": self.screen.keep if self.screen else "",
             "per_window": isinstance(self.localizer, ClassLocalizer) and self.localizer.per_window,
             "sampling": self.viewing.sampling.describe(),
             "decoder": self.viewing.decoder,
@@ -179,6 +195,8 @@ def prepare(
     vote: str | None = None,
     refine_km: float | None = None,
     per_window: bool = False,
+    screening: PathLike | Model | None = None,
+    keep: str | None = None,
     split: str | None = None,
     sampling: Sampling = Sampling(),
     source: TrackSource = TrackSource(),
@@ -201,6 +219,7 @@ def prepare(
     chosen = dict(weights or {})
     loaded = model if isinstance(model, Model) else load_model(default_model(model), settings=settings, weights=chosen)
     viewing = Viewing(sampling=as_trained(sampling, loaded, tasks), source=source, decoder=decoder)
+    screen = _screen(loaded, screening, keep)
     if isinstance(loaded.method, Classifier):
         if gallery is not None:
             raise UsageError(f"--gallery: {loaded.name} answers with the cities it was trained on; leave it out")
@@ -214,15 +233,18 @@ def prepare(
     if refine_km is not None:
         check_refinable(loaded, refine_km)
     candidates = gallery if isinstance(gallery, Gallery) else _read_gallery(gallery, loaded)
-    needed = loaded.encoders if loaded.method.encoders else candidates.encoders
+    needed = needed_by(loaded, candidates)
     check_files(tasks, needed)
     announce(compute)
-    encoders = {}
-    if any(task.clip is not None for task in tasks):
+    encoders: dict[str, Encoder] = {}
+    if OWN in needed:
+        encoders = {OWN: MethodEncoder(loaded, compute)}
+    elif any(task.clip is not None for task in tasks):
         encoders = encoders_of(needed, loaded, compute, chosen, offline)
     localizer = Localizer(
-        loaded, candidates, compute, top_k=top_k, places=places, by_vote=vote, refine_km=refine_km, progress=progress
-    )
+        loaded, candidates, compute, top_k=top_k, places=places, by_vote=vote, refine_km=refine_km, screen=screen,
+        progress=progress,
+    )  # fmt: skip
     return Prepared(tasks, localizer, encoders, viewing)
 
 
@@ -231,7 +253,11 @@ def default_model(model: PathLike | None) -> PathLike | None:
 
     None, when nothing was trained here: GeoCLIP's released weights.
     """
-    trained = sorted(DEFAULT_MODELS.glob(f"*/{CONFIG}"), key=lambda path: path.stat().st_mtime)
+    trained = [
+        path
+        for path in sorted(DEFAULT_MODELS.glob(f"*/{CONFIG}"), key=lambda path: path.stat().st_mtime)
+        if path.parent.name != SCREENING  # which says where to look, not where clips are
+    ]
     if model is not None:
         own = DEFAULT_MODELS / os.fspath(model)
         return own if model in methods.names() and model != "geoclip" and (own / CONFIG) in trained else model
@@ -243,15 +269,30 @@ def default_model(model: PathLike | None) -> PathLike | None:
     return folder
 
 
+def _screen(model: Model, screening: PathLike | Model | None, keep: str | None) -> Screen | None:
+    """The given screening network, or the one that was trained here. Raises UsageError for a model without tiles."""
+    if model.method.gallery_kind != "tiles":
+        if screening is not None or keep is not None:
+            raise UsageError(f"--screening and --keep: {model.name} searches no tiles; leave them out")
+        return None
+    here = DEFAULT_MODELS / SCREENING
+    if screening is None and (here / CONFIG).exists():
+        log.info("regions found by %s, which was trained here; --screening none searches the whole gallery alone", here)
+        screening = here
+    if screening is None or screening == "none":
+        if keep is not None:
+            raise UsageError("--keep: is of the regions that --screening finds, and there is none")
+        return None
+    return read_screen(screening if isinstance(screening, Model) else load_model(screening), keep=keep or KEEP)
+
+
 def _read_gallery(path: PathLike | None, model: Model) -> Gallery:
     """The given gallery, the model's own, or the one that lies here."""
     if path is None:
         path = model.gallery
     if path is None:
         if not DEFAULT_GALLERY.exists():
-            build = "vgeo build-gallery" + (
-                " points --keep-features" if model.method.gallery_kind == "features" else ""
-            )
+            build = f"vgeo build-gallery{_KINDS.get(model.method.gallery_kind, '')}"
             raise InputError(f"model {model.name} has no gallery of its own; make one with '{build}'")
         path = DEFAULT_GALLERY
     gallery = read_gallery(path)

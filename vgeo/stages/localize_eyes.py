@@ -20,6 +20,12 @@ log = logging.getLogger(__name__)
 def as_trained(sampling: Sampling, model: Model, tasks: Sequence[Task]) -> Sampling:
     """The sampling, at the rate of the frames that the model was trained on where nobody chose another for videos."""
     chosen = sampling != Sampling(start_s=sampling.start_s, end_s=sampling.end_s)
+    if model.method.rate_hz is not None:
+        if chosen:
+            raise UsageError(
+                f"{model.name} looks at clips of its own making; of what chooses frames leave only --start-s, --end-s"
+            )
+        return replace(sampling, rate_hz=model.method.rate_hz)
     videos = [task for task in tasks if task.clip is not None and task.clip.kind == "video"]
     others = len(videos) < sum(task.clip is not None for task in tasks)
     # Pictures without a clock count as one a second, which is what videos are sampled at anyway.

@@ -14,12 +14,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vgeo.device import Compute
+from vgeo.encoders.base import EncoderSpec
 from vgeo.errors import FormatError, InputError
 from vgeo.formats.gallery import Gallery
 from vgeo.logs import SILENT, Progress
 from vgeo.methods._gallery import queries_after
-from vgeo.methods.base import Clips
+from vgeo.methods.base import OWN, Clips
 from vgeo.records import Floats, Localization, Track
+from vgeo.stages.hierarchy import HierarchicalGallery, Screen
+from vgeo.stages.method_encoder import own_spec
 from vgeo.stages.models import Model
 from vgeo.stages.searches import gallery_search
 from vgeo.stages.votes import CANDIDATES, vote, voting_rule
@@ -47,6 +50,7 @@ class Localizer:
     top_k: candidates a frame. places: name the nearest city of every answer. by_vote: how frames decide on the
     whole clip's city, see `votes.vote`; None is majority, where the gallery names cities. refine_km: how near to each
     other the places that are found may lie, where the gallery's are further apart; None: they are the gallery's.
+    screen: finds the regions of a gallery of tiles in which clips are searched for once more.
     Raises InputError for a gallery that the method cannot use, FormatError for keys of another model, SettingError for
     a model that cannot refine.
     """
@@ -61,6 +65,7 @@ class Localizer:
         places: bool = True,
         by_vote: str | None = None,
         refine_km: float | None = None,
+        screen: Screen | None = None,
         progress: Progress = SILENT,
     ) -> None:
         if not len(gallery):
@@ -72,10 +77,15 @@ class Localizer:
             )
         self.rule = voting_rule(by_vote, gallery.labels)
         self.model, self.gallery, self.compute = model, gallery, compute
-        self.needed = model.encoders if model.method.encoders else gallery.encoders
+        self.needed = needed_by(model, gallery)
         self.top_k, self.places = top_k, places
         self.refine_km = refine_km
-        self._search = gallery_search(model, gallery, compute, refine_km, progress)
+        self.screen = screen
+        self._search = (
+            gallery_search(model, gallery, compute, refine_km, progress)
+            if screen is None
+            else HierarchicalGallery(model, gallery, screen, compute, progress)
+        )
 
     @torch.inference_mode()
     def __call__(self, clip: ClipQuery) -> Localization:
@@ -120,6 +130,13 @@ class Localizer:
         clips = Clips(features=features, mask_BT=mask_1T)
         queries, first = queries_after(self.model.retriever, clips, self._search.best, self._search.width)
         return queries[0], None if first is None else first[0]
+
+
+def needed_by(model: Model, gallery: Gallery) -> Mapping[str, EncoderSpec]:
+    """What a clip's rows must be features of: the model's encoders, those of the gallery, or the model itself, OWN."""
+    if model.method.frame_shape is not None:
+        return {OWN: own_spec(model)}
+    return model.encoders if model.method.encoders else gallery.encoders
 
 
 def _names(latlon_deg: Floats) -> tuple[str, ...]:

@@ -29,15 +29,18 @@ class Rows(Protocol):
 
 
 def rows_of(
-    encoders: Mapping[str, Encoder], promised: int, clip: str = "", wanted: NDArray[np.int64] | None = None
+    encoders: Mapping[str, Encoder],
+    promised_s: NDArray[np.float64],
+    clip: str = "",
+    wanted: NDArray[np.int64] | None = None,
 ) -> Rows:
-    """Rows of a clip, by name, of `promised` frames; fewer may come.
+    """Rows of a clip, by name, of frames at the times `promised_s`; fewer may come.
 
     wanted: numbers of the frames that will come, all that are in a window; None: all frames.
     Raises UsageError where the encoders' rows differ.
     """
     windows = common_windows(encoders)
-    return FrameRows(encoders) if windows is None else WindowRows(encoders, windows, promised, clip, wanted)
+    return FrameRows(encoders) if windows is None else WindowRows(encoders, windows, promised_s, clip, wanted)
 
 
 class FrameRows:
@@ -64,13 +67,13 @@ class WindowRows:
         self,
         encoders: Mapping[str, Encoder],
         windows: Windows,
-        promised: int,
+        promised_s: NDArray[np.float64],
         clip: str,
         wanted: NDArray[np.int64] | None = None,
     ) -> None:
         self._encoders, self._windows = encoders, windows
-        self._clip, self._promised, self._chosen = clip, promised, wanted is not None
-        planned = windows.rows(promised, clip)
+        self._clip, self._promised_s, self._chosen = clip, promised_s, wanted is not None
+        planned = windows.rows(len(promised_s), clip, promised_s)
         if wanted is not None:
             planned = np.searchsorted(wanted, planned)  # frames are counted as they come
         self._waiting = deque(planned)
@@ -94,10 +97,14 @@ class WindowRows:
         if self._waiting and self._chosen:  # some could not be decoded: those after them take their places
             self._encode([np.minimum(row, self._arrived - 1) for row in self._waiting])
         elif self._waiting:  # windows of those that were
-            self._encode(list(self._windows.rows(self._arrived, self._clip)[len(self._done) :]))
+            self._encode(list(self._left(self._arrived)))
         stands_for = np.array([self._windows.stands_for(window) for window in self._done], np.int64)
-        frames = self._promised if self._chosen else self._arrived
+        frames = len(self._promised_s) if self._chosen else self._arrived
         return _joined(self._tables), stands_for, self._windows.remark(frames)
+
+    def _left(self, frames: int) -> NDArray[np.int64]:
+        """The windows that are not encoded yet, of so many frames of those that were promised."""
+        return self._windows.rows(frames, self._clip, self._promised_s[:frames])[len(self._done) :]
 
     def _encode(self, windows: list[NDArray[np.int64]]) -> None:
         if not windows:

@@ -41,11 +41,25 @@ class Answers(NamedTuple):
 
 
 class ExactGallery:
-    """All places of a gallery, compared with every frame; its keys are embedded, or read, once."""
+    """All places of a gallery, compared with every frame."""
 
-    def __init__(self, model: Model, gallery: Gallery, compute: Compute, progress: Progress = SILENT) -> None:
-        self.gallery, self._scale = gallery, model.retriever.scale
-        self._keys_GE = _near(gallery_keys(model, gallery, compute, progress), compute)
+    def __init__(self, gallery: Gallery, keys_GE: Tensor, scale: float) -> None:
+        self.gallery, self._keys_GE, self._scale = gallery, keys_GE, scale
+
+    @classmethod
+    def of_model(cls, model: Model, gallery: Gallery, compute: Compute, progress: Progress = SILENT) -> "ExactGallery":
+        """All places of a gallery, as a model sees them; its keys are embedded, or read, once."""
+        return cls(gallery, near(gallery_keys(model, gallery, compute, progress), compute), model.retriever.scale)
+
+    def part(self, rows: NDArray[np.int64]) -> "ExactGallery":
+        """Some of the rows, as a gallery of their own."""
+        index = torch.from_numpy(rows).to(self._keys_GE.device)
+        return ExactGallery(self.gallery.take(rows), self._keys_GE.index_select(0, index), self._scale)
+
+    def best_rows(self, queries_TE: Tensor) -> NDArray[np.int64]:
+        """The best row of each query: [T]."""
+        found: NDArray[np.int64] = top_k(queries_TE, self._keys_GE, 1).index_NK[:, 0].cpu().numpy()
+        return found
 
     @property
     def width(self) -> int:
@@ -54,7 +68,7 @@ class ExactGallery:
 
     def best(self, queries_TE: Tensor) -> Floats:
         """The best place of each query: [T, 2]."""
-        return self.gallery.latlon_deg[top_k(queries_TE, self._keys_GE, 1).index_NK[:, 0].cpu().numpy()]
+        return self.gallery.latlon_deg[self.best_rows(queries_TE)]
 
     def __call__(self, queries_TE: Tensor, first_TE: Tensor | None, *, k: int, rows: int, within_km: float) -> Answers:
         """Find k distinct places a frame, and the gallery's best `rows` at distinct places.
@@ -105,7 +119,7 @@ class RefinedGallery:
         self.gallery, self._method, self._compute = gallery, model.retriever, compute
         radii_km = model.retriever.level_radii_km
         steps = plan(spacing_km, refine_km, radii_km)
-        keys_GE = _near(gallery_keys(model, gallery, compute, progress, level=steps.level), compute)
+        keys_GE = near(gallery_keys(model, gallery, compute, progress, level=steps.level), compute)
         self.width = keys_GE.shape[1]
         scales = [model.retriever.level_scale(level) for level in range(len(radii_km))]
         self._search = RefinedSearch(keys_GE, gallery.latlon_deg, self._embed, scales, steps)
@@ -145,7 +159,7 @@ def gallery_search(
     Raises what `check_refinable` does, and InputError for a gallery too small to tell how far its places are apart.
     """
     if refine_km is None:
-        return ExactGallery(model, gallery, compute, progress)
+        return ExactGallery.of_model(model, gallery, compute, progress)
     check_refinable(model, refine_km)
     said_km = gallery.attributes.get("spacing_km")
     nominal_km = float(said_km) if isinstance(said_km, int | float) and 0 < said_km < math.inf else None
@@ -159,7 +173,7 @@ def gallery_search(
         )
     if refine_km >= found_km:
         log.info("the gallery's places are %.3g km apart: nothing to refine", found_km)
-        return ExactGallery(model, gallery, compute, progress)
+        return ExactGallery.of_model(model, gallery, compute, progress)
     log.info("the gallery's places, %.3g km apart, are divided down to %g km", found_km, refine_km)
     return RefinedGallery(model, distinct, compute, found_km, refine_km, progress)
 
@@ -170,7 +184,7 @@ def _firsts(latlon_deg: Floats) -> NDArray[np.int64]:
     return np.sort(first)
 
 
-def _near(keys_GE: Tensor, compute: Compute) -> Tensor:
+def near(keys_GE: Tensor, compute: Compute) -> Tensor:
     """Put the keys on the accelerator where they fit into half of its free memory; else they follow chunk by chunk."""
     if compute.device.type != "cuda":
         return keys_GE

@@ -17,8 +17,10 @@ from vgeo.layers.ranks import rank, world_size
 from vgeo.logs import SILENT, Progress
 from vgeo.methods.base import Classifier, Method
 from vgeo.methods.settings import format_value, given, to_dict
+from vgeo.stages.train_aerial import prepare_pairs
 from vgeo.stages.train_classes import prepare_classes
 from vgeo.stages.train_prepare import Prepared, Request, prepare_search
+from vgeo.stages.train_regions import prepare_sequences
 from vgeo.stages.train_start import read_start
 from vgeo.training.cautions import cautions, check_compiler
 from vgeo.training.centres import At
@@ -54,6 +56,8 @@ def train(
     *,
     start: Path | None = None,
     gallery: Path | None = None,
+    tiles: Path | None = None,
+    rankings: Path | None = None,
     val: Sequence[Path] = (),
     val_fraction: float | None = None,
     clips: Path | None = None,
@@ -80,12 +84,13 @@ def train(
     of frames, see frame_sets.py, or with `layout` a data set's folder. method: geoclip when None, or that of `start`.
     out: a folder, models/<method> when None. start: a model folder whose weights and settings a run starts with.
     gallery: places to validate on, and to be localized on later; gallery.h5 when None and there, else the training
-    positions; of a method that knows classes, see class_places.py. val: held-out feature files; else the label column
-    "split", else `val_fraction` of the clips (0: none). clips: a list of those to train on, see clip_list.py; what is
-    held out is not touched by it. at: "own" positions, or those of clips' cities, see centres.py. labels, scenes, text,
-    layout, min_frames: what a method that knows classes learns from, see class_data.py. settings, config: of the
-    method, see methods/settings.py. weights: {method: path} of weights to start from, see train_start.py and
-    backbones.py. resume: go on in `out` as if never stopped.
+    positions; of a method that knows classes, see class_places.py. tiles, rankings: of a method that learns tiles, what
+    clips are paired with and what was predicted for them, see train_aerial.py. val: held-out feature files; else the
+    label column "split", else `val_fraction` of the clips (0: none). clips: a list of those to train on, see
+    clip_list.py; what is held out is not touched by it. at: "own" positions, or those of clips' cities, see centres.py.
+    labels, scenes, text, layout, min_frames: what a method that knows classes learns from, see class_data.py. settings,
+    config: of the method, see methods/settings.py. weights: {method: path} of weights to start from, see train_start.py
+    and backbones.py. resume: go on in `out` as if never stopped.
     Raises UsageError, SettingError, InputError, FormatError, MissingModelError, OutputError, BusyError, DiskError.
     """
     with joined(compute or choose()) as here:
@@ -100,12 +105,13 @@ def train(
         seed_everything(options.seed)
         asked = Request(
             name=name, cls=cls, inputs=features or _default_inputs(cls), changed=given(cls.Config, config, settings),
-            options=options, compute=here, folder=folder, source=source, gallery=gallery, val=val,
-            val_fraction=val_fraction, listed=None if clips is None else read_clip_list(clips), at=at, weights=weights,
-            offline=offline, labels=labels, scenes=scenes, text=text, layout=layout, min_frames=min_frames,
-            resume=resume, progress=progress,
+            options=options, compute=here, folder=folder, source=source, gallery=gallery, tiles=tiles,
+            rankings=rankings, val=val, val_fraction=val_fraction,
+            listed=None if clips is None else read_clip_list(clips), at=at, weights=weights, offline=offline,
+            labels=labels, scenes=scenes, text=text, layout=layout, min_frames=min_frames, resume=resume,
+            progress=progress,
         )  # fmt: skip
-        ready = prepare_classes(asked) if issubclass(cls, Classifier) else prepare_search(asked)
+        ready = _prepared(asked)
         with closing(ready), nullcontext() if rank() else locked(folder):
             run = Run(
                 loop=Loop(ready.model, ready.store, options, here, SILENT if rank() else progress),
@@ -122,8 +128,17 @@ def train(
             return _result(run, folder, here)
 
 
+def _prepared(asked: Request) -> Prepared:
+    if issubclass(asked.cls, Classifier):
+        return prepare_classes(asked)
+    prepare = {"tiles": prepare_pairs, "regions": prepare_sequences}.get(asked.cls.gallery_kind, prepare_search)
+    return prepare(asked)
+
+
 def _default_inputs(cls: type[Method]) -> Sequence[Path]:
-    """features.h5; where there is none and the method can see for itself, frames/."""
+    """features.h5; frames/ where there is none and the method can see for itself, or where it takes nothing else."""
+    if cls.gallery_kind in ("tiles", "regions"):
+        return [DEFAULT_FRAMES]
     if cls.needs == "frames" and not DEFAULT_FEATURES.exists() and DEFAULT_FRAMES.is_dir():
         return [DEFAULT_FRAMES]
     return [DEFAULT_FEATURES]

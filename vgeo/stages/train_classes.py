@@ -24,7 +24,7 @@ from vgeo.stages.class_data import ClassData, read_class_data
 from vgeo.stages.class_places import Classes, classes_of
 from vgeo.stages.long_videos import SOURCE
 from vgeo.stages.train_inputs import fitting_settings
-from vgeo.stages.train_prepare import Prepared, Request
+from vgeo.stages.train_prepare import Prepared, Request, check_no_tiles
 from vgeo.stages.train_start import check_features, check_phase, load_start
 from vgeo.training.data import ClipFile, Frames, Split, check_encoders, split
 from vgeo.training.evaluate_classes import ClassValidation, validate_classes
@@ -45,6 +45,7 @@ def prepare_classes(asked: Request) -> Prepared:
     """Read what there is and build the model over it. Raises what `train` does."""
     if asked.at != "own":
         raise UsageError(f"--at {asked.at}: {asked.name} learns cities as they are labelled; leave it out")
+    check_no_tiles(asked)
     values = (asked.source.config if asked.source else {}) | asked.changed
     data = read_class_data(asked, values)
     classes = data.classes

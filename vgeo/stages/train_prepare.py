@@ -24,10 +24,10 @@ from vgeo.training.cautions import far_off_km
 from vgeo.training.centres import At, at_centres
 from vgeo.training.data import Split, check_encoders, split
 from vgeo.training.evaluate import Validation, gallery_keys, validate
-from vgeo.training.frame_store import FrameStore
 from vgeo.training.loop import Options
 from vgeo.training.measures import format_km
 from vgeo.training.run import Validate
+from vgeo.training.sampling import Store
 from vgeo.training.store import FeatureStore
 
 log = logging.getLogger(__name__)
@@ -46,6 +46,8 @@ class Request:
     folder: Path
     source: ModelFiles | None = None
     gallery: Path | None = None
+    tiles: Path | None = None
+    rankings: Path | None = None
     val: Sequence[Path] = ()
     val_fraction: float | None = None
     listed: Sequence[ListedClip] | None = None
@@ -69,8 +71,8 @@ class Prepared:
     encoders: dict[str, EncoderSpec]  # whose features it reads
     parts: Split
     gallery: Gallery  # kept with the model
-    store: FeatureStore | FrameStore
-    val_store: FeatureStore | FrameStore | None  # None: nothing is held out
+    store: Store
+    val_store: Store | None  # None: nothing is held out
     validate: Validate | None
     places: str  # what the gallery is, in words
     facts: dict[str, Any] = field(default_factory=dict)  # must be the same for a run to be resumed, besides the usual
@@ -80,7 +82,7 @@ class Prepared:
     def close(self) -> None:
         """Stop what reads ahead."""
         for store in (self.store, self.val_store):
-            if isinstance(store, FrameStore):
+            if store is not None:
                 store.close()
 
 
@@ -92,6 +94,7 @@ def prepare_search(asked: Request) -> Prepared:
     }.items():  # fmt: skip
         if value is not None:
             raise UsageError(f"--{what}: {asked.name} learns positions; that is for methods that learn cities")
+    check_no_tiles(asked)
     if folders := [path for path in (*asked.inputs, *asked.val) if path.is_dir()]:
         raise UsageError(
             f"{folders[0]}: a folder, and {asked.name} learns over features; make them with "
@@ -134,6 +137,13 @@ def prepare_search(asked: Request) -> Prepared:
         places=f"gallery of {len(places)} places, {format_km(off_km)} from them (median)",
         off_km=off_km,
     )
+
+
+def check_no_tiles(asked: Request) -> None:
+    """Raise UsageError for what only methods that learn tiles read."""
+    for what, value in {"tiles": asked.tiles, "rankings": asked.rankings}.items():
+        if value is not None:
+            raise UsageError(f"--{what}: {asked.name} learns no tiles; that is for gama and screening")
 
 
 def _validator(model: Retriever, store: FeatureStore, places: Gallery, compute: Compute) -> Validate:

@@ -26,11 +26,9 @@ from vgeo.logs import SILENT, Progress
 from vgeo.methods.base import Clips, Method, Recipe
 from vgeo.training.curve import Curve
 from vgeo.training.distributed import sum_gradients
-from vgeo.training.frame_store import FrameStore
 from vgeo.training.meter import Meter
 from vgeo.training.optim import adam, learning_rate, set_rate
-from vgeo.training.sampling import Plan, one_ahead, own_part, stream
-from vgeo.training.store import FeatureStore
+from vgeo.training.sampling import Plan, Store, one_ahead, own_part, stream
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +78,7 @@ class Loop:
     """Trains a method. `run` yields after every epoch, when weights and optimiser may be saved or measured."""
 
     method: Method
-    store: FeatureStore | FrameStore
+    store: Store
     options: Options
     compute: Compute
     progress: Progress = SILENT

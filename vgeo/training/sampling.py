@@ -3,16 +3,18 @@
 Shapes: V clips, N frames, I items of an epoch (clips, or single frames), T frames an item.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from vgeo.encoders._windows import Windows
-from vgeo.methods.base import Recipe
+from vgeo.methods.base import Clips, Recipe
 from vgeo.training.data import Frames
 
 Ints = NDArray[np.int64]
@@ -72,6 +74,20 @@ def steps_per_epoch(clip_first: Ints, clip_frames: int | None, batch: int) -> in
     return max(1, -(-items // batch))
 
 
+class Store(Protocol):
+    """Where the loop takes batches from."""
+
+    @property
+    def frames(self) -> Frames: ...
+    @property
+    def wait_s(self) -> float: ...
+    def steps(self, recipe: Recipe) -> int: ...
+    def draw(self, recipe: Recipe, rng: np.random.Generator) -> Plan: ...
+    def plan(self, plan: Plan, pieces: Sequence[slice] = ()) -> tuple[Tensor, Tensor]: ...
+    def batch(self, frame_BT: Tensor, mask_BT: Tensor) -> Clips: ...
+    def close(self) -> None: ...
+
+
 class Drawing:
     """What a store of frames has that draws an epoch's items as most methods want them."""
 
@@ -85,6 +101,9 @@ class Drawing:
         """Draw an epoch; see `plan_epoch`."""
         first = self.frames.clip_first
         return plan_epoch(first, recipe.clip_frames, recipe.batch_clips, rng, recipe.contiguous, recipe.windows)
+
+    def close(self) -> None:
+        """Stop what reads ahead; nothing does, unless a store says otherwise."""
 
 
 def plan_epoch(
