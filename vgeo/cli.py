@@ -27,6 +27,7 @@ COMMANDS = {
         "localize",
         "score-trajectory",
         "score-places",
+        "score-rankings",
     ),
     "Help": ("demo", "methods", "doctor"),
 }
