@@ -117,7 +117,7 @@ def test_one_bad_city_does_not_stop_the_others(folder: Path, capfd: pytest.Captu
         (["msls", "--city", "cph"], 2, "--city: says how to read a data set; name which with --layout"),
         (["msls", "--min-frames", "4"], 2, "--min-frames: says how"),
         (["msls", "--apart-m", "50"], 2, "--apart-m: says how"),
-        (["msls", "--layout", "gama"], 2, "no layout 'gama'; there are cityguessr68k, msls"),
+        (["msls", "--layout", "nowhere"], 2, "no layout 'nowhere'; there are cityguessr68k, gama, msls"),
         (["--layout", "msls"], 2, "takes the data set's one folder"),
         (["msls", "msls", "--layout", "msls"], 2, "takes the data set's one folder, not 2 inputs"),
         (["none", "--layout", "msls"], 66, "none: no such folder"),

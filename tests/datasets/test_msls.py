@@ -32,10 +32,10 @@ def sides(part: Part) -> Counter[str]:
 
 
 def test_it_is_found_by_its_name() -> None:
-    assert datasets.names() == ["cityguessr68k", "msls"]
+    assert datasets.names() == ["cityguessr68k", "gama", "msls"]
     assert datasets.get("msls") is Msls
-    with pytest.raises(UsageError, match="no layout 'gama'; there are cityguessr68k, msls"):
-        datasets.get("gama")
+    with pytest.raises(UsageError, match="no layout 'nowhere'; there are cityguessr68k, gama, msls"):
+        datasets.get("nowhere")
 
 
 def test_counts_by_hand(tree: Path) -> None:

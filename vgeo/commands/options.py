@@ -193,7 +193,7 @@ Layout = Annotated[
     str | None,
     typer.Option(
         "--layout",
-        help="The input is the folder of a published data set: msls or cityguessr68k.",
+        help="The input is the folder of a published data set: msls, cityguessr68k or gama.",
         autocompletion=complete_layouts,
         rich_help_panel=LAYOUT,
     ),

@@ -104,6 +104,7 @@ class Layout(ABC):
     title: ClassVar[str]
     shortest: ClassVar[int]  # frames of the shortest sequences, unless asked otherwise
     reads_labels: ClassVar[bool] = False  # whether `Recipe.labels` names what lists the videos
+    parts_are: ClassVar[str] = "cities"
 
     def __init__(self, root: Path, recipe: Recipe) -> None:
         """Raise InputError unless `root` is such a folder, and UsageError for what it has not or does not do."""

@@ -35,7 +35,7 @@ def read_layout(layout: Layout, progress: Progress = SILENT) -> tuple[list[Part]
     """
     parts, failures = list[Part](), Failures()
     names = layout.parts()
-    progress.start(f"reading {layout.title}", len(names), "cities")
+    progress.start(f"reading {layout.title}", len(names), layout.parts_are)
     for name in names:
         try:
             part = layout.read(name)
