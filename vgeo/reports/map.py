@@ -18,6 +18,7 @@ from vgeo.formats.streams import write_output
 from vgeo.geo import sphere
 from vgeo.records import Localization, PlaceVotes, Track, format_utc
 from vgeo.reports.joining import middle, truth_at
+from vgeo.reports.map_tiles import MapTiles
 
 Floats = NDArray[np.float64]
 
@@ -30,15 +31,21 @@ def write_map(
     truth: Sequence[Track] = (),
     *,
     reference: Sequence[Track] = (),
+    tiles: MapTiles | None = None,
     title: str = "Where the clips were filmed",
 ) -> None:
-    """Write the page to `path` (`-` is stdout). Raises InputError when there is nothing to show."""
+    """Write the page to `path` (`-` is stdout), with aerial pictures under the tracks where `tiles` has some.
+
+    Raises InputError when there is nothing to show.
+    """
     localizations = [said for said in localizations if len(said.track)]
     if not localizations:
         raise InputError(f"{path}: no predictions to show")
     clips = [_clip(said, truth_at(said, truth)) for said in localizations]
     under = [_positions(track.latlon_deg) for track in reference]
-    write_output(path, page({"title": title, "land": _land(), "clips": clips, "reference": under}))
+    shown = None if tiles is None else tiles.packed()
+    data = {"title": title, "land": _land(), "clips": clips, "reference": under, "tiles": shown}
+    write_output(path, page(data))
 
 
 def _land() -> list[list[int]]:
