@@ -13,9 +13,8 @@ A gallery says in its attributes how pictures are found, and keeps none itself: 
 import hashlib
 import os
 import re
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +24,11 @@ from PIL import Image
 from vgeo.errors import FormatError, InputError
 from vgeo.formats.gallery import Gallery
 from vgeo.formats.picture_place import place_of
+from vgeo.formats.threads import in_order
 from vgeo.formats.tile_crops import TileCrops, corner
 from vgeo.formats.tile_store import Pixels, check_picture, decode_picture, decode_tile, open_tiles, read_file
 from vgeo.geo.tiles import ZOOM
 
-KINDS = ("tiles", "regions")  # of galleries that have pictures
 TILE, REGION, PATH = "tile", "region", "path"  # labels
 _BATCHES_AHEAD = 3
 
@@ -51,19 +50,11 @@ class TilePictures:
         except (InputError, FormatError) as error:
             raise type(error)(f"{row_name(self._gallery, row)}: {error}") from error
 
-    def batches(self, rows: Sequence[int], size: int, threads: int | None = None) -> Iterator[NDArray[np.uint8]]:
+    def batches(self, rows: Iterable[int], size: int, threads: int | None = None) -> Iterator[NDArray[np.uint8]]:
         """Yield [size, S, S, 3] of `rows` in their order, decoded ahead in threads. Raises as `read` does."""
-        pool = ThreadPoolExecutor(threads or _threads(), thread_name_prefix="decode tiles")
-        waiting: deque[list[Future[Pixels]]] = deque()
-        try:
-            for first in range(0, len(rows), size):
-                waiting.append([pool.submit(self.read, int(row)) for row in rows[first : first + size]])
-                if len(waiting) > _BATCHES_AHEAD:
-                    yield np.stack([one.result() for one in waiting.popleft()])
-            while waiting:
-                yield np.stack([one.result() for one in waiting.popleft()])
-        finally:
-            pool.shutdown(cancel_futures=True)
+        pictures = in_order(self.read, rows, _BATCHES_AHEAD * size, threads)
+        while batch := list(islice(pictures, size)):
+            yield np.stack(batch)
 
 
 def tile_pictures(gallery: Gallery) -> TilePictures:
@@ -126,11 +117,9 @@ def gallery_of_files(
     name the first one that is missing, outside the folder, damaged or of another size.
     """
     folder = Path(root)
-    with ThreadPoolExecutor(_threads()) as pool:
-        marks = pool.map(lambda path: _check_file(folder, path, size_px, kind), paths)
-        state = hashlib.sha256()
-        for mark in marks:
-            state.update(mark)
+    state = hashlib.sha256()
+    for mark in in_order(lambda path: _check_file(folder, path, size_px, kind), paths):
+        state.update(mark)
     labels = {TILE if kind == "tiles" else REGION: ids, PATH: paths, "video": videos, "split": splits}
     return Gallery(
         latlon_deg=np.asarray(latlon_deg, np.float64).reshape(len(ids), 2),
@@ -213,8 +202,3 @@ def _label(gallery: Gallery, name: str) -> NDArray[np.object_]:
     if name not in gallery.labels:
         raise FormatError(f"the gallery has no label {name!r}, by which its pictures are found; build it again")
     return gallery.labels[name]
-
-
-def _threads() -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(2, min(16, cores))

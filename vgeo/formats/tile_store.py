@@ -77,30 +77,31 @@ def picture_size(data: bytes, name: str) -> tuple[int, int]:
     """Width and height that a picture's header claims. Raises FormatError that names it."""
     try:
         with Image.open(io.BytesIO(data)) as image:
-            size = image.size
+            return _check_claim(image.size, name)
     except (*_DAMAGE, Image.DecompressionBombError) as error:
         raise FormatError(f"{name}: {_not_a_picture(data)}") from error
-    if size[0] * size[1] > _MOST_PIXELS:
-        raise FormatError(f"{name}: claims {size[0]} x {size[1]} pixels, too many for a tile")
-    return size
 
 
 def check_picture(data: bytes, name: str, size_px: int) -> bytes:
-    """Return a digest of a tile's bytes. Raises FormatError unless its header claims the size."""
+    """Return a digest of a tile's bytes. Raises FormatError unless its header claims the size and its end is there."""
     width, height = picture_size(data, name)
     if (width, height) != (size_px, size_px):
         raise FormatError(
             f"{name}: is {width} x {height} pixels, the other tiles are {size_px} x {size_px}; keep tiles of one size"
         )
+    if _is_cut(data):
+        raise FormatError(f"{name}: cut short; fetch this tile again")
     return hashlib.sha256(data).digest()
 
 
 def decode_picture(data: bytes, name: str) -> Pixels:
     """Decode a picture: uint8 [H, W, 3] RGB. Raises FormatError that names it."""
-    picture_size(data, name)
     try:
         with Image.open(io.BytesIO(data)) as image:
+            _check_claim(image.size, name)
             return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    except Image.UnidentifiedImageError as error:
+        raise FormatError(f"{name}: {_not_a_picture(data)}") from error
     except (*_DAMAGE, Image.DecompressionBombError) as error:
         raise FormatError(f"{name}: damaged ({first_line(error)}); fetch this tile again") from error
 
@@ -122,6 +123,21 @@ def read_file(path: Path) -> bytes:
         raise InputError(f"{path}: the tile is gone; put it back or build the gallery again") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _is_cut(data: bytes) -> bool:
+    """Whether a PNG, JPEG or WebP lacks its end, which is seen without decoding it."""
+    if data.startswith(b"\x89PNG"):
+        return b"IEND" not in data[-64:]
+    if data.startswith(b"\xff\xd8"):
+        return b"\xff\xd9" not in data[-4096:]  # some programs write more behind the end
+    return data.startswith(b"RIFF") and int.from_bytes(data[4:8], "little") + 8 > len(data)
+
+
+def _check_claim(size: tuple[int, int], name: str) -> tuple[int, int]:
+    if size[0] * size[1] > _MOST_PIXELS:
+        raise FormatError(f"{name}: claims {size[0]} x {size[1]} pixels, too many for a tile")
+    return size
 
 
 def _not_a_picture(data: bytes) -> str:

@@ -8,7 +8,6 @@ tiles, one for each video (sec. 4.2).
 import hashlib
 import logging
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from vgeo.errors import InputError, UsageError
 from vgeo.formats.gallery import Gallery
+from vgeo.formats.threads import in_order
 from vgeo.formats.tile_crops import corner, under
 from vgeo.formats.tile_store import TileStore, open_tiles
 from vgeo.geo.sphere import wrap_lon
@@ -29,7 +29,6 @@ log = logging.getLogger(__name__)
 
 DEFAULT_TILES = "tiles"
 GAMA_PX = 256  # side of the published tiles
-_THREADS = 8  # that read files: they wait for the disk
 
 
 class AerialRules(NamedTuple):
@@ -189,14 +188,10 @@ def _digest(store: TileStore, tiles: Iterable[Tile], progress: Progress) -> str:
     wanted = sorted(tiles)
     progress.start("check", len(wanted), "tiles")
     state = hashlib.sha256()
-    with ThreadPoolExecutor(_THREADS) as pool:
-        try:
-            for (x, y), mark in zip(wanted, pool.map(lambda tile: store.check(*tile), wanted), strict=True):
-                state.update(f"{x}_{y}".encode() + mark)
-                progress.advance()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    marks = in_order(lambda tile: store.check(*tile), wanted)
+    for (x, y), mark in zip(wanted, marks, strict=True):
+        state.update(f"{x}_{y}".encode() + mark)
+        progress.advance()
     return state.hexdigest()
 
 
