@@ -81,7 +81,7 @@ def tiles_under(localizations: Sequence[Localization], gallery: Gallery, most: i
     middles = fractions(gallery.latlon_deg, zoom)
     chosen = _Chosen(middles)
     chosen.add(_rows(np.concatenate([said.track.latlon_deg for said in localizations]), middles, zoom))
-    answers, left_out = chosen.rows, 0
+    answers, left_out = list(chosen.rows), 0
     if len(answers) > most:
         left_out = len(answers) - most
         answers = [answers[int(k)] for k in np.linspace(0, len(answers) - 1, most)]
@@ -91,11 +91,12 @@ def tiles_under(localizations: Sequence[Localization], gallery: Gallery, most: i
             chosen.add(_rows(np.concatenate(others), middles, zoom), most)
     rows = [*answers, *chosen.rows[len(answers) : most]]
     drawn = [(row, tile) for row in rows if (tile := _tile(pictures, row, middles[row], zoom)) is not None]
+    shown = set(answers)
     if len(drawn) < len(rows):
         log.warning("the map lacks %d tiles whose pictures cannot be read", len(rows) - len(drawn))
     return MapTiles(
         tiles=[tile for _, tile in drawn],
-        answers=sum(row in set(answers) for row, _ in drawn),
+        answers=sum(row in shown for row, _ in drawn),
         left_out=left_out,
         attribution=str(gallery.attributes.get("attribution") or ""),
     )
