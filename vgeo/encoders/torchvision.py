@@ -134,7 +134,7 @@ def _load_model(variant: str, weights: str | None, offline: bool) -> tuple[nn.Mo
         from torchvision import models
 
         default: Any = models.get_model_weights(variant)["DEFAULT"]
-        state, source = _download(f"torchvision:{variant}", default.url, offline), str(default)
+        state, source = download(f"torchvision:{variant}", default.url, offline), str(default)
         if variant in INCEPTIONS:
             model.transform_input = True  # type: ignore[assignment]  # these two were trained on another range
     else:
@@ -160,7 +160,7 @@ def _build(variant: str) -> nn.Module:
     return model
 
 
-def _download(name: str, url: str, offline: bool) -> dict[str, Tensor]:
+def download(name: str, url: str, offline: bool) -> dict[str, Tensor]:
     """Return the state dict behind a URL of torchvision, from torch's cache where it is there."""
     cached = Path(torch.hub.get_dir(), "checkpoints", Path(url).name)
     if cached.is_file():

@@ -42,7 +42,7 @@ class ResNet18(nn.Module):
         self.layer2 = layer(width, 2 * width, 2)
         self.layer3 = layer(2 * width, 4 * width, 2)
         self.layer4 = layer(4 * width, 8 * width, 2)
-        self.stem = stem
+        self.width, self.stem = width, stem
         _draw(self)
 
     def forward(self, pixels_BCHW: Tensor) -> Tensor:
@@ -75,6 +75,7 @@ class R3d18(nn.Module):
         self.layer3 = layer(2 * width, 4 * width, 2)
         self.layer4 = layer(4 * width, 8 * width, 2)
         self.dropout = nn.Dropout(dropout)
+        self.width = width
         join_norms(self)
         _draw(self)
 
