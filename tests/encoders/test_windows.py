@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vgeo.encoders._windows import Windows, middle, read_windows
-from vgeo.errors import UsageError
+from vgeo.errors import FormatError, UsageError
 
 
 def one_after_the_other(frames: list[int], length: int) -> list[list[int]]:
@@ -78,3 +78,39 @@ def test_strided_windows_are_the_published_one_and_more_of_them_where_there_is_m
         assert windows.rows(frames)[0][0] == 0
     assert windows.rows(3).tolist() == [[0, 1, 2] + [2] * 13]
     assert windows.remark(40) == ""
+
+
+@pytest.mark.parametrize("fps", [7.3, 10, 15, 29.97, 30, 60])
+def test_windows_of_seconds_show_what_is_on_screen(fps: float) -> None:
+    """Against a loop over the seconds and their frames; a slow clip repeats frames."""
+    time_s = np.arange(int(5.2 * fps)) / fps
+    rows = Windows(length=8, rule="seconds", rate_hz=15.0).rows(len(time_s), time_s=time_s)
+    expected = []
+    for second in range(6):
+        if second + 7 / 15 <= time_s[-1] + 1e-3:
+            wanted = [second + i / 15 for i in range(8)]
+            expected.append([max(n for n, t in enumerate(time_s) if t <= want + 1e-3) for want in wanted])
+    assert rows.tolist() == expected and len(rows) == 5
+
+
+def test_windows_of_seconds_begin_where_the_clip_does() -> None:
+    windows = Windows(length=8, rule="seconds", rate_hz=15.0)
+    late = 0.3 + np.arange(40) / 15  # a clip that begins at 0.3 s has its first whole second at 1
+    rows = windows.rows(40, time_s=late)
+    assert [round(late[row[0]]) for row in rows] == [1, 2]
+    assert windows.stands_for(rows[0]) == rows[0][0], "the place is that of the second"
+    assert windows.rows(23).tolist() == [list(range(8)), list(range(15, 23))], "without times, at their rate"
+    assert windows.rows(22).tolist() == [list(range(8))]
+    assert "8 frames a row" in windows.describe() and "15 Hz" in windows.describe()
+
+
+def test_a_clip_too_short_for_its_windows_is_refused() -> None:
+    windows = Windows(length=8, rule="seconds", rate_hz=15.0)
+    with pytest.raises(FormatError, match=r"0\.27 s of pictures hold no whole second"):
+        windows.rows(5, time_s=np.arange(5) / 15)
+    with pytest.raises(FormatError, match="no whole second"):
+        windows.rows(12, time_s=0.7 + np.arange(12) / 30)
+    with pytest.raises(ValueError, match="windows seconds"):
+        Windows(length=8, rule="seconds")
+    with pytest.raises(ValueError, match="windows uniform at 15"):
+        Windows(length=8, rule="uniform", rate_hz=15.0)

@@ -4,7 +4,7 @@ import logging
 import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from vgeo.stages.localizer import ClipQuery, Localizer, needed_by
 from vgeo.stages.method_encoder import MethodEncoder
 from vgeo.stages.models import Model, load_model
 from vgeo.stages.searches import check_refinable
+from vgeo.stages.smoothing import Smoothing
 from vgeo.video.clips import TrackSource, check_opening
 from vgeo.video.sampling import Sampling
 
@@ -55,6 +56,7 @@ def localize(
     per_window: bool = False,
     screening: PathLike | Model | None = None,
     keep: str | None = None,
+    smoothing: Smoothing | None = None,
     split: str | None = None,
     sampling: Sampling = Sampling(),
     source: TrackSource = TrackSource(),
@@ -81,16 +83,18 @@ def localize(
     was trained for it (`level_radii_km`). per_window: of a model that knows classes, a place for each window instead of
     one for the clip. screening: of a model of tiles, a screening network that finds the regions in which clips are
     searched for again; None: models/screening where it is here, "none": none. keep: how many of these regions, or which
-    share of all, 1% when None. split: of feature files and folders of frames only clips of this label split. sampling,
-    source, decoder: which frames of a clip, and what gives them absolute time. settings: of the method, `key=value`.
+    share of all, 1% when None. smoothing: let a clip's frames agree on a path. split: of feature files and folders of
+    frames only clips of this label split. sampling, source, decoder: which frames of a clip, and what gives them
+    absolute time. settings: of the method, `key=value`.
     weights: local files instead of the hub's or the package's, by encoder or method ("" is the only encoder). batch:
     takes the outcomes; a clip that fails is then left out, without it the error is raised.
     Raises, before the first clip: InputError, FormatError, SettingError, MissingModelError, UsageError.
     """
     prepared = prepare(
         inputs, model, gallery, top_k=top_k, places=places, vote=vote, refine_km=refine_km, per_window=per_window,
-        screening=screening, keep=keep, split=split, sampling=sampling, source=source, decoder=decoder,
-        settings=settings, weights=weights, device=device, precision=precision, offline=offline, progress=progress,
+        screening=screening, keep=keep, smoothing=smoothing, split=split, sampling=sampling, source=source,
+        decoder=decoder, settings=settings, weights=weights, device=device, precision=precision, offline=offline,
+        progress=progress,
     )  # fmt: skip
     return prepared.run(batch, progress)
 
@@ -140,6 +144,11 @@ class Prepared:
         """What finds the regions of a gallery of tiles, where something does."""
         return self.localizer.screen if isinstance(self.localizer, Localizer) else None
 
+    @property
+    def smoothing(self) -> Smoothing | None:
+        """How frames agree on a path, where they do."""
+        return self.localizer.smoothing if isinstance(self.localizer, Localizer) else None
+
     def facts(self) -> dict[str, Any]:
         """What decides the answers."""
         return {
@@ -152,6 +161,7 @@ class Prepared:
             "refine_km": self.localizer.refine_km or 0.0,
             "screening": self.screen.model.hash if self.screen else "",
             "keep": self.screen.keep if self.screen else "",
+            "smoothing": asdict(self.smoothing) if self.smoothing else "",
             "per_window": isinstance(self.localizer, ClassLocalizer) and self.localizer.per_window,
             "sampling": self.viewing.sampling.describe(),
             "decoder": self.viewing.decoder,
@@ -197,6 +207,7 @@ def prepare(
     per_window: bool = False,
     screening: PathLike | Model | None = None,
     keep: str | None = None,
+    smoothing: Smoothing | None = None,
     split: str | None = None,
     sampling: Sampling = Sampling(),
     source: TrackSource = TrackSource(),
@@ -219,12 +230,19 @@ def prepare(
     chosen = dict(weights or {})
     loaded = model if isinstance(model, Model) else load_model(default_model(model), settings=settings, weights=chosen)
     viewing = Viewing(sampling=as_trained(sampling, loaded, tasks), source=source, decoder=decoder)
+    if loaded.method.gallery_kind == "regions":
+        raise UsageError(
+            f"{loaded.name} finds regions for what gama has placed: 'vgeo localize CLIP --method gama --screening "
+            f"{loaded.folder}', or 'vgeo rank'"
+        )
     screen = _screen(loaded, screening, keep)
     if isinstance(loaded.method, Classifier):
         if gallery is not None:
             raise UsageError(f"--gallery: {loaded.name} answers with the cities it was trained on; leave it out")
         if refine_km is not None:
             raise UsageError(f"--refine-km: {loaded.name} knows cities, which are not divided; leave it out")
+        if smoothing is not None:
+            raise UsageError(f"--smooth: {loaded.name} answers for a whole clip, not frame by frame; leave it out")
         announce(compute)
         placer = ClassLocalizer(loaded, compute, top_k=top_k, places=places, by_vote=vote, per_window=per_window)
         return Prepared(tasks, placer, own_eyes(placer, tasks, compute, chosen, offline), viewing)
@@ -243,7 +261,7 @@ def prepare(
         encoders = encoders_of(needed, loaded, compute, chosen, offline)
     localizer = Localizer(
         loaded, candidates, compute, top_k=top_k, places=places, by_vote=vote, refine_km=refine_km, screen=screen,
-        progress=progress,
+        smoothing=smoothing, progress=progress,
     )  # fmt: skip
     return Prepared(tasks, localizer, encoders, viewing)
 

@@ -207,11 +207,12 @@ def _announce(asked: Request, ready: Prepared) -> None:
     log.info("%s, %.2f M weights to train; settings: %s", asked.name, sum(weights.values()) / 1e6, said)
     log.debug("all settings: %s", " ".join(f"{key}={format_value(v)}" for key, v in to_dict(config).items()))
     held = (
-        f"{len(parts.val)} frames of {len(parts.val.video_ids)} held out ({parts.how})"
+        f"{len(parts.val)} {ready.noun} of {len(parts.val.video_ids)} held out ({parts.how})"
         if parts.val
         else "none held out"
     )
-    log.info("%d frames of %d clips; %s; %s", len(parts.train), len(parts.train.video_ids), held, ready.places)
+    videos = len(parts.train.video_ids)
+    log.info("%d %s of %d clips; %s; %s", len(parts.train), ready.noun, videos, held, ready.places)
     for caution in cautions(model, phases, options, parts.train, ready.off_km):
         log.warning(caution)
 

@@ -62,6 +62,7 @@ def prepare_pairs(asked: Request) -> Prepared:
         val_store=val_store,
         validate=None if val_store is None else _validator(model, val_store, searched, asked),
         places=f"gallery of {len(searched)} tiles, {format_km(off_km)} from them (median)",
+        noun="seconds",
         facts={"tiles": tiles.digest},
         rate_hz=model.rate_hz,
         off_km=off_km,

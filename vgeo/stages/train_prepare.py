@@ -75,6 +75,7 @@ class Prepared:
     val_store: Store | None  # None: nothing is held out
     validate: Validate | None
     places: str  # what the gallery is, in words
+    noun: str = "frames"  # what is trained on
     facts: dict[str, Any] = field(default_factory=dict)  # must be the same for a run to be resumed, besides the usual
     rate_hz: float | None = None  # of the frames that windows are made of, where that is known
     off_km: float = 0.0  # how far the gallery is from the frames

@@ -5,7 +5,6 @@ Shapes: V videos, M moments.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -41,8 +40,8 @@ def prepare_sequences(asked: Request) -> Prepared:
     Without --rankings, what was predicted for the clips, only the first phase is trained.
     """
     check_options(asked)
-    asked = _phase(asked)
     model = aerial_model(asked)
+    _limit_phases(model, asked)
     regions = read_tiles(asked.gallery, "regions")
     tiles = read_tiles(asked.tiles)
     files, val_files = (
@@ -65,19 +64,19 @@ def prepare_sequences(asked: Request) -> Prepared:
         val_store=val_store,
         validate=None if val_store is None else _validator(model, val_store, searched, asked),
         places=f"gallery of {len(searched)} regions",
+        noun="seconds",
         facts={"tiles": tiles.digest, "rankings": None if rankings is None else rankings.digest},
     )
 
 
-def _phase(asked: Request) -> Request:
-    """The phases that can be trained with what there is. Raises UsageError."""
-    phase = asked.options.phase
-    if asked.rankings is None and phase == PREDICTED:
+def _limit_phases(model: Retriever, asked: Request) -> None:
+    """Leave the phases that can be trained with what there is. Raises UsageError."""
+    if asked.rankings is not None:
+        return
+    if asked.options.phase == PREDICTED:
         raise UsageError(f"--phase {PREDICTED} learns from what was predicted for the clips; give it with --rankings")
-    if asked.rankings is not None or phase is not None:
-        return asked
-    log.info("phase %s alone: for %s, --rankings gives what a model predicts for the clips", TRUE, PREDICTED)
-    return replace(asked, options=replace(asked.options, phase=TRUE))
+    model.phases = (TRUE,)
+    log.info("phase %s alone: for phase %s, give what 'vgeo rank' says of the clips with --rankings", TRUE, PREDICTED)
 
 
 def _store(
