@@ -34,7 +34,8 @@ def read(root: Path, **recipe: object) -> tuple[Gama, dict[str, Part]]:
 
 
 def rides(root: Path, split: str = "val", labels: Path | None = None) -> dict[str, Read]:
-    found = Gama(root, Recipe(labels=labels)).rides(split)
+    layout = Gama(root, Recipe(labels=labels))
+    found = layout.rides(split, layout.videos(split))
     return {one.video_id: one.ride for one in found if one.ride is not None}
 
 
@@ -121,6 +122,17 @@ def test_lists_name_videos_days_and_splits(tree: Path, tmp_path: Path) -> None:
     assert [part.sequences.video_ids for part in parts.values()] == [["t0"], ["v0"]]
 
 
+def test_a_large_split_is_read_in_pieces(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = read(tree)[1]["train"].sequences
+    monkeypatch.setattr("vgeo.datasets.gama._PIECE", 2)
+    layout, parts = read(tree)
+    assert list(parts) == ["train 1 of 2", "train 2 of 2", "val 1 of 2", "val 2 of 2"]
+    assert [part.rows for part in parts.values()] == [2, 1, 2, 1]
+    names = [name for part in parts.values() for name in part.sequences.video_ids]
+    assert names == ["t0", "t1", "t2", "v0", "v1", "v2"] and whole.video_ids == names[:3]
+    assert "6 videos = 3 train + 3 val" in layout.summary(list(parts.values()))[1]
+
+
 def test_a_list_that_counts_other_pictures_is_said(tree: Path, tmp_path: Path) -> None:
     for entry in tree.iterdir():
         (tmp_path / entry.name).symlink_to(entry)
@@ -177,12 +189,13 @@ def literally(ride: Ride, listed: Sequence[tuple[int, str, str]] | None) -> dict
 
 def as_read(ride: Read) -> dict[int, tuple[object, ...]]:
     found: dict[int, tuple[object, ...]] = {}
+    tiles = ride.tiles()
     for k, second in enumerate(ride.second.tolist()):
         place = None if np.isnan(ride.latlon_deg[k, 0]) else tuple(ride.latlon_deg[k].tolist())
-        found[second] = (ride.picture[ride.own[k]], ride.tile[ride.own[k]], place)
+        found[second] = (ride.picture[ride.own[k]], tiles[ride.own[k]], place)
         found[-1 - second] = tuple(
             (picture, tile)
-            for picture, tile, s in zip(ride.picture, ride.tile, ride.picture_second, strict=True)
+            for picture, tile, s in zip(ride.picture, tiles, ride.picture_second, strict=True)
             if s == second
         )
     return found

@@ -69,13 +69,18 @@ class Ride:
     picture: list[str]  # [A] names of the centred pictures
     picture_second: Ints  # [A]
     picture_latlon_deg: Floats  # [A, 2] the place around which it was cut; NaN where that is not known
-    tile: list[str]  # [A] x_y of the tile of that place, as listed or else as it lies; "" where unknown
+    listed_tile: list[str]  # [A] x_y of the tile of that place where a list names it, else ""
     elsewhere: int  # listed tiles in which the location of that picture does not lie
     middle_deg: Floats  # [2] of the ranges of latitude and longitude
 
     def labels(self) -> dict[str, str]:
         """What is known of the whole video."""
         return {"split": self.split} | ({"daytime": self.daytime} if self.daytime else {})
+
+    def tiles(self) -> list[str]:
+        """x_y of the tile of each place [A], as listed, else as it lies; "" where that is not known."""
+        pairs = zip(self.listed_tile, self.picture_latlon_deg, strict=True)
+        return [tile or _tile_at(place) for tile, place in pairs]
 
     def whole(self) -> NDArray[np.bool_]:
         """[K] whether all pictures of the clip that begins there are on disk."""
@@ -119,7 +124,6 @@ def make_ride(
     latlon_K2 = np.where((off_K <= FARTHEST_S)[:, None], info.latlon_deg[nearest_K], np.nan)
     latlon_A2 = np.full((len(rows), 2), np.nan)
     latlon_A2[location_A >= 0] = info.latlon_deg[location_A[location_A >= 0]]
-    lies = [_tile_at(place) for place in latlon_A2]
     places = info.latlon_deg[info.used]
     return Ride(
         video_id=video_id,
@@ -133,10 +137,9 @@ def make_ride(
         picture=[picture for _, picture, _, _ in rows],
         picture_second=second_A,
         picture_latlon_deg=latlon_A2,
-        tile=[tile or here for (_, _, tile, _), here in zip(rows, lies, strict=True)],
+        listed_tile=[tile for _, _, tile, _ in rows],
         elsewhere=sum(
-            bool(tile and here) and not _neighbours(tile, here)
-            for (_, _, tile, _), here in zip(rows, lies, strict=True)
+            _lies_elsewhere(tile, place) for (_, _, tile, _), place in zip(rows, latlon_A2, strict=True) if tile
         ),
         middle_deg=(places.min(axis=0) + places.max(axis=0)) / 2,
     )
@@ -194,10 +197,10 @@ def _tile_at(place: Floats) -> str:
     return f"{x}_{y}"
 
 
-def _neighbours(one: str, other: str) -> bool:
-    """Whether two tiles are the same or touch: a location that is rounded may cross an edge."""
-    first, second = tile_of_name(one), tile_of_name(other)
-    return first is None or second is None or max(abs(a - b) for a, b in zip(first, second, strict=True)) <= 1
+def _lies_elsewhere(tile: str, place: Floats) -> bool:
+    """Whether a place is not in a tile, nor in one that touches it: a rounded location may cross an edge."""
+    listed, true = tile_of_name(tile), tile_of_name(_tile_at(place))
+    return listed is not None and true is not None and max(abs(a - b) for a, b in zip(listed, true, strict=True)) > 1
 
 
 @lru_cache(maxsize=4096)

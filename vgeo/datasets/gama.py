@@ -33,6 +33,7 @@ from vgeo.records import format_utc
 MU_DEG = (0.001, 0.004)  # section 3: stationary and very fast videos are left out
 _ROUNDED = 1e-9  # of differences of degrees
 _VIDEO = ".mov"
+_PIECE = 1000  # videos
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class Gama(Layout):
     title = "gama"
     shortest = 1
     reads_labels = True
-    parts_are = "splits"
+    parts_are = "parts"
 
     def __init__(self, root: Path, recipe: Recipe) -> None:
         super().__init__(root, recipe)
@@ -73,12 +74,17 @@ class Gama(Layout):
         if not self._splits:
             raise InputError(f"{root}: holds no video_data/{next(iter(self._halves))}, which {recipe.labels} is of")
         self._info = {split: _info_folder(root, split) for split in self._splits}
+        self._pieces = {name: piece for split in self._splits for name, piece in self._cut(split)}
         self._troubles: dict[str, list[str]] = {}
         self._notes: Counter[str] = Counter()
 
-    def parts(self) -> list[str]:
+    def splits(self) -> list[str]:
         """The splits whose pictures are there."""
         return list(self._splits)
+
+    def parts(self) -> list[str]:
+        """The splits, in pieces where they are large: a piece takes some seconds."""
+        return list(self._pieces)
 
     def describe(self) -> str:
         """Canonical text: equal texts make equal sequences."""
@@ -94,10 +100,6 @@ class Gama(Layout):
             "those without GPS were dropped (section 3)"
         )
 
-    def half(self, split: str) -> Half | None:
-        """What lists say of a split; None where there are none."""
-        return self._halves.get(split)
-
     def tiles(self, split: str) -> TileList | None:
         """The published list of tiles of a split."""
         half = self._halves.get(split)
@@ -111,9 +113,9 @@ class Gama(Layout):
         names = (entry.name for entry in (self.root / "video_data" / split).iterdir() if entry.name[0] != ".")
         return sorted({name.removesuffix(_VIDEO) for name in names})
 
-    def rides(self, split: str) -> Iterator[Found]:
-        """Read the videos of a split, one after the other; damaged files become troubles. Raises DiskError alone."""
-        for video in self.videos(split):
+    def rides(self, split: str, videos: Sequence[str]) -> Iterator[Found]:
+        """Read videos of a split, one after the other; what cannot be read becomes a trouble."""
+        for video in videos:
             try:
                 found = self._ride(video, split)
             except (FormatError, InputError) as error:
@@ -125,10 +127,10 @@ class Gama(Layout):
             yield found
 
     def read(self, part: str) -> Part:
-        """List the pictures of a split. Raises InputError, FormatError."""
-        left_out, rides, total = Counter[str](), list[tuple[Ride, NDArray[np.bool_]]](), 0
-        for found in self.rides(part):
-            total += 1
+        """List the pictures of a split, or of a piece of it."""
+        left_out, rides = Counter[str](), list[tuple[Ride, NDArray[np.bool_]]]()
+        split, videos = self._pieces[part]
+        for found in self.rides(split, videos):
             if found.ride is None:
                 left_out[found.trouble] += 1
                 continue
@@ -140,7 +142,7 @@ class Gama(Layout):
                 left_out[f"of fewer than {self.min_frames} seconds"] += 1
                 continue
             rides.append((ride, there))
-        return Part(name=part, sequences=_sequences(rides), rows=total, left_out=left_out)
+        return Part(name=part, sequences=_sequences(rides), rows=len(videos), left_out=left_out)
 
     def nothing(self) -> str:
         """What to do where no video can be used."""
@@ -178,6 +180,14 @@ class Gama(Layout):
             f"{self.title}: {len(lengths):,} videos = {halves}{daytime}, {int(lengths.sum()):,} seconds{spread}",
             self.published(),
         ]
+
+    def _cut(self, split: str) -> Iterator[tuple[str, tuple[str, list[str]]]]:
+        """Pieces of a split by name."""
+        videos = self.videos(split)
+        count = max(1, -(-len(videos) // _PIECE))
+        for i in range(count):
+            name = split if count == 1 else f"{split} {i + 1} of {count}"
+            yield name, (split, videos[i * _PIECE : (i + 1) * _PIECE])
 
     def _ride(self, video: str, split: str) -> Found:
         half = self._halves.get(split)

@@ -163,9 +163,9 @@ class _Moments(NamedTuple):
 
 def _open(root: Path, splits: Sequence[str] | None, recipe: Recipe) -> tuple[Gama, list[str]]:
     layout = Gama(Path(root), recipe)
-    wanted = list(splits or layout.parts())
-    if unknown := [split for split in wanted if split not in layout.parts()]:
-        raise UsageError(f"--split {unknown[0]}: not in {root}, which holds {', '.join(layout.parts())}")
+    wanted = list(splits or layout.splits())
+    if unknown := [split for split in wanted if split not in layout.splits()]:
+        raise UsageError(f"--split {unknown[0]}: not in {root}, which holds {', '.join(layout.splits())}")
     return layout, wanted
 
 
@@ -174,7 +174,7 @@ def _rides(layout: Gama, split: str, progress: Progress) -> list[Ride]:
     videos = layout.videos(split)
     progress.start(f"reading {layout.title} {split}", len(videos), "videos")
     rides = []
-    for found in layout.rides(split):
+    for found in layout.rides(split, videos):
         rides += [found.ride] if found.ride is not None else []
         progress.advance(1, found.video_id)
     if not rides:
@@ -226,10 +226,11 @@ def _uncentred(root: Path, made: _Rows, rides: Sequence[Ride], listed: TileList 
     for tile, video in (listed.video if listed is not None else {}).items():
         row_of[tile] = add(tile, video)
     for ride in rides:
-        for tile in ride.tile if listed is None else ():
+        tiles = ride.tiles()
+        for tile in tiles if listed is None else ():
             if row_of.get(tile, -1) < 0:
                 row_of[tile] = add(tile, ride.video_id)
-        yield _moments(ride, np.array([row_of.get(ride.tile[a], -1) for a in ride.own], np.int64))
+        yield _moments(ride, np.array([row_of.get(tiles[a], -1) for a in ride.own], np.int64))
 
 
 def _moments(ride: Ride, row_K: Ints) -> _Moments:
