@@ -90,6 +90,24 @@ def localize(
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,
+    smooth: Annotated[
+        str | None,
+        typer.Option(
+            "--smooth",
+            help="Let the frames of a clip agree on a path: viterbi, through 50 candidates each.",
+            autocompletion=options.one_of("viterbi"),
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
+    max_speed_kmh: Annotated[
+        float | None,
+        typer.Option(
+            "--max-speed-kmh",
+            help="With --smooth: how fast the camera may be.",
+            show_default="120",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
     per_window: Annotated[
         bool,
         typer.Option(
@@ -152,17 +170,23 @@ def localize(
         raise UsageError("--model is a trained model, --method one without: give one of them")
     if method:
         methods.get(method)  # a wrong name is answered before any work
+    if max_speed_kmh is not None and smooth is None:
+        raise UsageError("--max-speed-kmh: goes with --smooth viterbi")
     given = _by_owner(weights or [])
     from vgeo.stages.localize_files import check_out, write_batch
 
     check_out(out, format, overwrite, report, page)
     from vgeo.stages.localize import prepare
+    from vgeo.stages.smoothing import MAX_SPEED_KMH, Smoothing
     from vgeo.video.clips import TrackSource
     from vgeo.video.sampling import Sampling
 
     sampling = Sampling(
         rate_hz=rate_hz, every_s=every_s, every_m=every_m, count=count, stride=stride, start_s=start_s, end_s=end_s
     )
+    smoothing = None
+    if smooth is not None:
+        smoothing = Smoothing(smoother=smooth, max_speed_kmh=MAX_SPEED_KMH if max_speed_kmh is None else max_speed_kmh)
     source = TrackSource(file=track, time_offset_s=time_offset_s, max_gap_s=max_gap_s)
     with progress_bar() as progress:
         prepared = prepare(
@@ -176,6 +200,7 @@ def localize(
             per_window=per_window,
             screening=screening,
             keep=keep,
+            smoothing=smoothing,
             split=split,
             sampling=sampling,
             source=source,

@@ -5,7 +5,7 @@ Shapes: T frames, D feature width, G gallery rows, E embedding width, K candidat
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
@@ -25,6 +25,8 @@ from vgeo.stages.hierarchy import HierarchicalGallery, Screen
 from vgeo.stages.method_encoder import own_spec
 from vgeo.stages.models import Model
 from vgeo.stages.searches import gallery_search
+from vgeo.stages.smoothing import CANDIDATES as PATHS
+from vgeo.stages.smoothing import Smoothing, first_candidates, slack_of, smoothed
 from vgeo.stages.votes import CANDIDATES, vote, voting_rule
 
 log = logging.getLogger(__name__)
@@ -50,7 +52,8 @@ class Localizer:
     top_k: candidates a frame. places: name the nearest city of every answer. by_vote: how frames decide on the
     whole clip's city, see `votes.vote`; None is majority, where the gallery names cities. refine_km: how near to each
     other the places that are found may lie, where the gallery's are further apart; None: they are the gallery's.
-    screen: finds the regions of a gallery of tiles in which clips are searched for once more.
+    screen: finds the regions of a gallery of tiles in which clips are searched for once more. smoothing: frames agree
+    on a path through their candidates; None: each takes its best place.
     Raises InputError for a gallery that the method cannot use, FormatError for keys of another model, SettingError for
     a model that cannot refine.
     """
@@ -66,6 +69,7 @@ class Localizer:
         by_vote: str | None = None,
         refine_km: float | None = None,
         screen: Screen | None = None,
+        smoothing: Smoothing | None = None,
         progress: Progress = SILENT,
     ) -> None:
         if not len(gallery):
@@ -81,6 +85,8 @@ class Localizer:
         self.top_k, self.places = top_k, places
         self.refine_km = refine_km
         self.screen = screen
+        self.smoothing = smoothing
+        self._slack_km = 0.0 if smoothing is None else slack_of(gallery, refine_km)
         self._search = (
             gallery_search(model, gallery, compute, refine_km, progress)
             if screen is None
@@ -89,11 +95,12 @@ class Localizer:
 
     @torch.inference_mode()
     def __call__(self, clip: ClipQuery) -> Localization:
-        """Localize one clip: every frame takes its best place."""
+        """Localize one clip: every frame takes its best place, or that on the best path."""
         queries_TE, first_TE = self._queries(clip)
         rows = CANDIDATES if self.rule else 1  # of the gallery, that votes look at
-        found = self._search(queries_TE, first_TE, k=self.top_k, rows=rows, within_km=WITHIN_KM)
-        return Localization(
+        k = self.top_k if self.smoothing is None else max(self.top_k, PATHS)
+        found = self._search(queries_TE, first_TE, k=k, rows=rows, within_km=WITHIN_KM)
+        said = Localization(
             track=Track(
                 video_id=clip.video_id,
                 latlon_deg=found.candidates_deg[:, 0],
@@ -106,10 +113,13 @@ class Localizer:
             radius_km=found.spread.radius_km_N.cpu().numpy(),
             candidates_deg=found.candidates_deg,
             candidate_scores=found.probability_TK,
-            places=_names(found.candidates_deg[:, 0]) if self.places else (),
             source=clip.source,
             votes=vote(self._search.gallery, found.row_TK, found.row_probability_TK, self.rule) if self.rule else None,
         )
+        if self.smoothing is not None:
+            said = smoothed(said, self.smoothing, slack_km=self._slack_km, within_km=WITHIN_KM)
+            said = first_candidates(said, self.top_k)
+        return replace(said, places=_names(said.track.latlon_deg)) if self.places else said
 
     def _queries(self, clip: ClipQuery) -> tuple[Tensor, Tensor | None]:
         """What a clip's frames search with, and what they did before where they search twice: [T, E] float32.
