@@ -209,3 +209,55 @@ def test_an_encoder_of_unknown_shape_before_classes() -> None:
     costs = count_costs("cityguessr", ["backbone=features", "rows=2"])
     assert (part(costs, "videomae").macs_per_window, costs.not_counted) == (None, ["videomae"])
     assert costs.macs_per_window == 384 * 420
+
+
+AERIAL = 11_176_512  # of torchvision's resnet18, 11,689,512, without its classifier of 1000
+GROUND = 33_166_272  # of torchvision's r3d_18, 33,371,472, without its classifier of 400
+
+
+def transformer(width: int = 512, layers: int = 2) -> int:
+    return layers * (4 * (width + 1) * width + linear(width, width, width) + 4 * width) + 2 * width
+
+
+def resnet_macs(height: int, width: int, stem: int) -> int:
+    """Of a ResNet-18 whose first layer's map is so large; the stem's has so many times as many places."""
+    total = stem * height * width * 7 * 7 * 3 * 64
+    channels = (64, 128, 256, 512)
+    for i, count in enumerate(channels):
+        if i:
+            height, width = (height + 1) // 2, (width + 1) // 2
+        inside = channels[max(0, i - 1)]
+        total += height * width * count * (9 * inside + 3 * 9 * count + (inside if i else 0))
+    return total
+
+
+def test_gama_and_its_expensive_stem() -> None:
+    costs = count_costs("gama", clip_frames=99)
+    assert (11_689_512 - linear(512, 1000), 33_371_472 - linear(512, 400)) == (AERIAL, GROUND)
+    assert {one.name: one.trainable["contrastive"] for one in costs.parts} == {
+        "ground": GROUND, "aerial": AERIAL, "aerial_transformer": transformer(),
+        "ground_head": linear(512, 512, 512), "aerial_head": linear(512, 512, 512),
+    }  # fmt: skip
+    assert transformer(layers=1) - 2 * 512 == 1_577_984  # 1.58 M a layer
+    assert part(costs, "aerial").macs_per_place == resnet_macs(220, 220, 1) == 26_856_655_872
+    assert part(costs, "aerial_transformer").macs_per_place == 2 * layer_macs(49, 512, 512)
+    assert (part(costs, "ground").macs_per_window, part(costs, "ground").macs_per_place) == (40_696_348_672, 0)
+    assert (costs.window, costs.clip_frames, costs.embed_dim) == ("8 frames", 8, 512)
+    assert costs.macs_per_window == 40_696_348_672 + 2 * 512**2
+    assert costs.to_json()["total"]["macs_per_place"] == costs.macs_per_place > 26.8e9
+    assert "keys of the gallery are computed once a place" in costs.convention
+    repaired = count_costs("gama", ["aerial_stem=torchvision"])
+    assert part(repaired, "aerial").macs_per_place == resnet_macs(56, 56, 4) == 1_813_561_344
+    assert part(repaired, "aerial").parameters == AERIAL
+
+
+def test_gamas_baselines() -> None:
+    both = count_costs("gama", ["transformer=both", "ground=image"])
+    assert {one.name for one in both.parts} >= {"ground_transformer", "aerial_transformer"}
+    assert part(both, "ground").parameters == AERIAL
+    assert part(both, "ground").macs_per_window == resnet_macs(28, 56, 4)
+    screening = count_costs("screening", ["sequence=8", "aerial_stem=torchvision"])
+    assert screening.window == "8 frames"
+    assert part(screening, "small").macs_per_window == 8 * resnet_macs(56, 56, 4)
+    assert part(screening, "region").macs_per_place == resnet_macs(56, 56, 4)
+    assert part(count_costs("screening", ["small=3d"]), "small").parameters == GROUND

@@ -9,11 +9,15 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from vgeo.device import Compute
 from vgeo.errors import FormatError, InputError, MissingModelError, SettingError, UsageError
 from vgeo.methods.base import Method
 from vgeo.methods.gama import Gama, GamaConfig
 from vgeo.methods.screening import Screening, ScreeningConfig
 from vgeo.stages.released_resnets import load_released_resnets
+from vgeo.stages.train_aerial import aerial_model
+from vgeo.stages.train_prepare import Request
+from vgeo.training.loop import Options
 
 SHORTCUTS = {f"layer{n}.0.downsample" for n in (2, 3, 4)}
 
@@ -143,3 +147,24 @@ def test_weights_that_do_not_fit_are_one_line(released: Path, tmp_path: Path) ->
         torch.save({}, tmp_path / name)
     with pytest.raises(UsageError, match=r"has resnet18-1\.pth and resnet18-2\.pth"):
         load_released_resnets(Screening(ScreeningConfig()), "screening", str(tmp_path))
+
+
+def request(**changes: object) -> Request:
+    asked: dict[str, object] = {
+        "name": "screening", "cls": Screening, "inputs": (), "changed": {}, "options": Options(),
+        "compute": Compute(torch.device("cpu"), torch.float32), "folder": Path("models/screening"), "offline": True,
+    }  # fmt: skip
+    return Request(**{**asked, **changes})  # type: ignore[arg-type]
+
+
+def test_training_starts_from_them(released: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    weights = {"screening": str(released)}
+    model = aerial_model(request(weights=weights))
+    assert torch.equal(model.state_dict()["small.conv1.weight"], torchvision_state("resnet18")["conv1.weight"])
+    with pytest.raises(MissingModelError, match="--offline forbids"):
+        aerial_model(request())
+    scratch = aerial_model(request(changed={"init": "scratch", "width": 4}))
+    assert scratch.state_dict()["small.conv1.weight"].shape[0] == 4
+    with pytest.raises(UsageError, match="not used with --from or init=scratch"):
+        aerial_model(request(changed={"init": "scratch"}, weights=weights))

@@ -17,6 +17,7 @@ from vgeo.formats.tile_pictures import tile_pictures
 from vgeo.methods.base import Retriever
 from vgeo.methods.settings import from_dict
 from vgeo.stages.moments import open_moments
+from vgeo.stages.released_resnets import load_released_resnets
 from vgeo.stages.train_inputs import DEFAULT_GALLERY
 from vgeo.stages.train_prepare import Prepared, Request
 from vgeo.stages.train_start import check_phase, load_start
@@ -118,8 +119,13 @@ def aerial_model(asked: Request) -> Retriever:
         raise SettingError(f"settings of {asked.name}: {error}") from error
     assert isinstance(model, Retriever)
     check_phase(model, asked.name, asked.options.phase, asked.source)
-    if not asked.resume:
-        load_start(model, asked.name, asked.source, asked.weights)
+    released = asked.source is None and getattr(config, "init", "scratch") == "released"
+    if asked.weights and not released:
+        raise UsageError("--weights: are not used with --from or init=scratch; leave one of them out")
+    if released and not asked.resume:
+        load_released_resnets(model, asked.name, (asked.weights or {}).get(asked.name), offline=asked.offline)
+    elif asked.source is not None and not asked.resume:
+        load_start(model, asked.name, asked.source, None)
     return model
 
 
