@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vgeo.datasets.base import Recipe
 from vgeo.errors import FormatError, InputError, SettingError, UsageError
 from vgeo.formats.gallery import Gallery, read_gallery
 from vgeo.formats.tile_pictures import tile_pictures
 from vgeo.methods.base import Retriever
 from vgeo.methods.settings import from_dict
-from vgeo.stages.moments import open_moments
+from vgeo.stages.gama_data import published_pairs
+from vgeo.stages.moments import open_moments, tile_rows
 from vgeo.stages.released_resnets import load_released_resnets
 from vgeo.stages.train_inputs import DEFAULT_GALLERY
 from vgeo.stages.train_prepare import Prepared, Request
@@ -32,17 +34,16 @@ from vgeo.training.run import Validate
 
 log = logging.getLogger(__name__)
 
+GAMA = "gama"  # the layout
+
 
 def prepare_pairs(asked: Request) -> Prepared:
     """Read clips and tiles, and build the model that is to match them. Raises what `train` does."""
     check_options(asked)
     model = aerial_model(asked)
     assert model.windows is not None and model.rate_hz is not None and model.frame_shape is not None
-    places, tiles = _galleries(asked)
-    files, val_files = (
-        [open_moments(paths, tiles, model.rate_hz, asked.progress)] if paths else []
-        for paths in (asked.inputs, asked.val)
-    )
+    files, val_files, tiles = clips_of(asked, model.rate_hz)
+    places = tiles if asked.gallery is None and asked.tiles is None else read_tiles(asked.gallery)
     parts = split(files, val_files, asked.val_fraction, asked.options.seed, asked.listed, WITH_TILE)
     _say_unpaired(files)
     model.to(asked.compute.device)
@@ -129,10 +130,33 @@ def aerial_model(asked: Request) -> Retriever:
     return model
 
 
-def _galleries(asked: Request) -> tuple[Gallery, Gallery]:
-    """The gallery to validate on, and the tiles that clips are paired with; mostly the same."""
-    places = read_tiles(asked.gallery)
-    return places, places if asked.tiles is None else read_tiles(asked.tiles)
+def clips_of(asked: Request, rate_hz: float | None) -> tuple[list[MomentSet], list[MomentSet], Gallery]:
+    """Clips to train on, clips of --val, and the gallery that their tiles are rows of.
+
+    That is --tiles, else (where tiles are what is searched, and rate_hz is not None) --gallery, else a published
+    folder's own, else gallery.h5.
+    """
+    given = asked.tiles or (asked.gallery if rate_hz is not None else None)
+    if asked.layout is None:
+        if asked.min_frames is not None:
+            raise UsageError("--min-frames: says how to read a data set; name which with --layout")
+        tiles = read_tiles(given)
+        files, val_files = (
+            [open_moments(paths, tiles, rate_hz, asked.progress)] if paths else []
+            for paths in (asked.inputs, asked.val)
+        )
+        return files, val_files, tiles
+    if asked.layout != GAMA or len(asked.inputs) != 1 or asked.val:
+        raise UsageError(
+            f"--layout {asked.layout}: {asked.name} reads one folder of {GAMA}, which says what is held out"
+        )
+    recipe = Recipe(min_frames=asked.min_frames, seed=asked.options.seed)
+    found, own = published_pairs(asked.inputs[0], recipe=recipe, progress=asked.progress)
+    if given is None:
+        return [found], [], own
+    tiles = read_tiles(given)
+    found.tile_M[:] = tile_rows(found, tiles)
+    return [found], [], tiles
 
 
 def read_tiles(path: Path | None, kind: str = "tiles") -> Gallery:

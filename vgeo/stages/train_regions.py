@@ -18,9 +18,17 @@ from vgeo.formats.tile_pictures import tile_pictures
 from vgeo.geo.sphere import centroid, distance_km
 from vgeo.methods.base import Retriever
 from vgeo.search.exact import top_k
-from vgeo.stages.moments import open_moments
+from vgeo.stages.gama_data import published_regions
 from vgeo.stages.regions import VIDEO, members, tile_ids
-from vgeo.stages.train_aerial import WITH_TILE, aerial_model, check_options, held_out_rows, moment_sets, read_tiles
+from vgeo.stages.train_aerial import (
+    WITH_TILE,
+    aerial_model,
+    check_options,
+    clips_of,
+    held_out_rows,
+    moment_sets,
+    read_tiles,
+)
 from vgeo.stages.train_prepare import Prepared, Request
 from vgeo.training.data import Frames, split
 from vgeo.training.evaluate import Validation, gallery_keys, measuring
@@ -42,11 +50,8 @@ def prepare_sequences(asked: Request) -> Prepared:
     check_options(asked)
     model = aerial_model(asked)
     _limit_phases(model, asked)
-    regions = read_tiles(asked.gallery, "regions")
-    tiles = read_tiles(asked.tiles)
-    files, val_files = (
-        [open_moments(paths, tiles, None, asked.progress)] if paths else [] for paths in (asked.inputs, asked.val)
-    )
+    files, val_files, tiles = clips_of(asked, None)
+    regions = _regions(asked)
     parts = split(files, val_files, asked.val_fraction, asked.options.seed, asked.listed, WITH_TILE)
     rankings = None if asked.rankings is None else read_rankings(asked.rankings)
     model.to(asked.compute.device)
@@ -67,6 +72,13 @@ def prepare_sequences(asked: Request) -> Prepared:
         noun="seconds",
         facts={"tiles": tiles.digest, "rankings": None if rankings is None else rankings.digest},
     )
+
+
+def _regions(asked: Request) -> Gallery:
+    """The given gallery of regions, a published folder's own, or gallery.h5."""
+    if asked.gallery is None and asked.layout is not None:
+        return published_regions(asked.inputs[0], progress=asked.progress)
+    return read_tiles(asked.gallery, "regions")
 
 
 def _limit_phases(model: Retriever, asked: Request) -> None:
