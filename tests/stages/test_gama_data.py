@@ -9,8 +9,10 @@ import pytest
 from gamamaker import Ride, drive, make_tree, tile_name, write_lists, write_ride
 from PIL import Image
 
+from vgeo.cli import run
+from vgeo.datasets.base import Recipe
 from vgeo.errors import FormatError, InputError, UsageError
-from vgeo.formats.gallery import Gallery
+from vgeo.formats.gallery import Gallery, read_gallery
 from vgeo.formats.tile_pictures import tile_pictures
 from vgeo.geo.tiles import tile_of
 from vgeo.stages.gama_data import published_pairs, published_regions, published_tiles
@@ -112,6 +114,47 @@ def test_lists_make_the_published_galleries(tree: Path, tmp_path: Path) -> None:
     write_lists(tmp_path / "list", {"gallery_gps.list": [f"{tile} v0" for tile in wanted]})
     plain = published_tiles(tmp_path, "val", uncentred=True)
     assert plain.labels["tile"].tolist() == list(dict.fromkeys(wanted[:3]))  # 5_5 is not there
+
+
+def test_the_recipe_chooses_videos(tree: Path, tmp_path: Path) -> None:
+    long, _ = published_pairs(tree, ["val"], recipe=Recipe(min_frames=36, seed=9))
+    assert long.video_ids == ["v0", "v1"]
+    write_lists(tmp_path, {"train_day_tiny.list": ["t1 1200"], "val_vid.list": ["v2"]})
+    few, tiles = published_pairs(tree, recipe=Recipe(labels=tmp_path / "train_day_tiny.list"))
+    assert few.video_ids == ["t1"] and set(tiles.labels["split"]) == {"train"}  # a list is of one split
+    with pytest.raises(UsageError, match="--split val: not in"):
+        published_pairs(tree, ["val"], recipe=Recipe(labels=tmp_path / "train_day_tiny.list"))
+
+
+def test_galleries_are_built_by_the_command(tree: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    def build(*words: str) -> tuple[int, str]:
+        command = ["build-gallery", "aerial", str(tree), "--out", str(tmp_path / "g.h5"), "--overwrite", *words]
+        code = run(command)
+        return code, capfd.readouterr().err
+
+    for words, wanted in (
+        (["--split", "val"], published_tiles(tree, "val")),
+        (["--uncentred"], published_pairs(tree, uncentred=True)[1]),
+        (["--regions", "--split", "all"], published_regions(tree)),
+    ):
+        assert build("--layout", "gama", *words)[0] == 0
+        found = read_gallery(tmp_path / "g.h5")
+        assert {name: values.tolist() for name, values in found.labels.items()} == {
+            name: values.tolist() for name, values in wanted.labels.items()
+        }
+        assert np.array_equal(found.latlon_deg, wanted.latlon_deg)
+        assert found.attributes["pictures_digest"] == wanted.attributes["pictures_digest"]
+        assert tile_pictures(found).read(1).shape == (256, 256, 3)
+    for words, said in (
+        (["--uncentred"], "--uncentred: says which tiles of a data set to take"),
+        (["--layout", "msls"], "--layout msls: has no pictures from above"),
+        (["--layout", "gama", "--zoom", "18"], "--zoom: does nothing with --layout gama"),
+        (["--layout", "gama", "--around", "x"], "--around: does nothing with --layout gama"),
+        (["--layout", "gama", "--regions", "--uncentred"], "--uncentred: does nothing with --regions"),
+        (["--layout", "gama", "--split", "test"], "--split test: not in"),
+    ):
+        code, err = build(*words)
+        assert code == 2 and said in err and err.count("vgeo: ") == 1
 
 
 def test_what_is_missing_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -107,6 +107,21 @@ Zoom = Annotated[
 ]
 Across = Annotated[int, typer.Option("--across", min=1, help="Tiles along a region's side.", rich_help_panel=AERIAL)]
 Step = Annotated[int, typer.Option("--step", min=1, help="Tiles from one region to the next.", rich_help_panel=AERIAL)]
+Layout = Annotated[
+    str | None,
+    typer.Option(
+        "--layout",
+        help="The input is the folder of a data set with aerial pictures of its own: gama.",
+        autocompletion=options.one_of("gama"),
+        rich_help_panel=AERIAL,
+    ),
+]
+Uncentred = Annotated[
+    bool,
+    typer.Option(
+        "--uncentred", help="With --layout: tiles of the map, not those centred on places.", rich_help_panel=AERIAL
+    ),
+]
 Out = Annotated[
     Path, typer.Option("--out", "-o", help="HDF5, CSV or GeoJSON by suffix; - is CSV.", rich_help_panel=options.OUTPUT)
 ]
@@ -157,6 +172,8 @@ def build_gallery(
     zoom: Zoom = None,
     across: Across = 7,
     step: Step = 4,
+    layout: Layout = None,
+    uncentred: Uncentred = False,
     weights: options.Weights = None,
     out: Out = Path("gallery.h5"),
     format: Format = None,
@@ -171,7 +188,7 @@ def build_gallery(
     takes the inputs' own positions; cities takes the cities that the inputs name (column or label
     'city', with state, country and continent to tell namesakes apart), or without inputs all cities,
     at their centres in GeoNames; aerial takes pictures from above, of a folder of tiles x_y.png or
-    z/x/y.png, an MBTiles file or a georeferenced image (GAMa, section 3).
+    z/x/y.png, an MBTiles file or a georeferenced image (GAMa, section 3), or GAMa's own with --layout.
     """
     _check_words(ctx, kind, inputs or [])
     from vgeo import logs
@@ -201,7 +218,15 @@ def build_gallery(
             min_population=min_population,
             countries=country or (),
             text=encoder,
-            aerial=AerialRules(around=around or (), regions=regions, zoom=zoom, across=across, step=step),
+            aerial=AerialRules(
+                around=around or (),
+                regions=regions,
+                zoom=zoom,
+                across=across,
+                step=step,
+                layout=layout,
+                uncentred=uncentred,
+            ),
             model=loaded,
             compute=compute,
             format=format,

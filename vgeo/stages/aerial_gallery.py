@@ -8,6 +8,7 @@ tiles, one for each video (sec. 4.2).
 import hashlib
 import logging
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ from vgeo.geo.tiles import MAX_LAT_DEG, MOST_ZOOM, Tile, block, position, square
 from vgeo.logs import SILENT, Progress
 from vgeo.records import Floats
 from vgeo.stages.aerial_places import Seconds, Source, read_seconds
+from vgeo.stages.gama_data import published_pairs, published_regions
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +42,18 @@ class AerialRules(NamedTuple):
     across: int = 7  # tiles of a region's side (GAMa, sec. 4.2)
     step: int = 4  # tiles from one region to the next; ours: most drives of 400 m lie within one of them
     split: str | None = None  # of the inputs' videos
+    layout: str | None = None  # the tiles are those of a published data set, whose folder is given
+    uncentred: bool = False  # with it: tiles as the map cuts them, where they are centred on positions, too
+
+    def of_tiles(self) -> dict[str, object]:
+        """What is given and says how pictures are cut from tiles, by the names of its options."""
+        usual = AerialRules()
+        return {
+            "around": self.around,
+            "zoom": self.zoom is not None,
+            "across": self.across != usual.across,
+            "step": self.step != usual.step,
+        }
 
 
 class _Rows(NamedTuple):
@@ -58,6 +72,8 @@ def build_aerial(path: Source, rules: AerialRules | None = None, progress: Progr
     first damaged tile or one of another size, UsageError, MissingModelError.
     """
     rules = rules or AerialRules()
+    if rules.layout is not None or rules.uncentred:
+        return _published(path, rules, progress)
     if rules.across < 1 or not 1 <= rules.step <= rules.across:
         raise UsageError(f"--across {rules.across} --step {rules.step}: the step must be from 1 to the tiles across")
     store = open_tiles(path, rules.zoom)
@@ -81,6 +97,22 @@ def build_aerial(path: Source, rules: AerialRules | None = None, progress: Progr
             **({"across": rules.across} if rules.regions else {}),
         },
     )
+
+
+def _published(root: Source, rules: AerialRules, progress: Progress) -> Gallery:
+    """The gallery of GAMa's own pictures, of one split or of all."""
+    if rules.layout is None:
+        raise UsageError("--uncentred: says which tiles of a data set to take; name it with --layout gama")
+    if rules.layout != "gama":
+        raise UsageError(f"--layout {rules.layout}: has no pictures from above; only gama has")
+    if ignored := [name for name, value in rules.of_tiles().items() if value]:
+        raise UsageError(f"--{ignored[0]}: does nothing with --layout gama, whose pictures are cut already")
+    if rules.uncentred and rules.regions:
+        raise UsageError("--uncentred: does nothing with --regions, which are of all tiles; leave it out")
+    splits = None if rules.split in (None, "all") else [str(rules.split)]
+    if rules.regions:
+        return published_regions(Path(root), splits, progress=progress)
+    return published_pairs(Path(root), splits, uncentred=rules.uncentred, progress=progress)[1]
 
 
 def _tiles(store: TileStore) -> _Rows:

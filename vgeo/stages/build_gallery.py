@@ -55,8 +55,8 @@ def build_gallery(
 ) -> Gallery:
     """Build a gallery of a kind (grid, points, cities or aerial), write it to `out` and return it.
 
-    inputs: none means features.h5; for cities, all of GeoNames; for aerial the one folder or file of tiles, none means
-    tiles; nothing where `within` says it all. split: of the
+    inputs: none means features.h5; for cities, all of GeoNames; for aerial the one folder or file of tiles (none means
+    tiles), or of a data set; nothing where `within` says it all. split: of the
     inputs' positions, as in `read_places`; for cities it has no meaning. text: encodes the names of cities and of what
     they lie in. model: embeds the rows; the keys are stored under its hash. format: by the suffix of `out` when None.
     Raises UsageError, InputError, FormatError or OutputError, and writes nothing then.

@@ -15,7 +15,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -106,6 +106,7 @@ def published_pairs(
     """Clips of GAMa's folder and the tiles of their places, labelled with their split; no picture is decoded.
 
     splits: train and val, or those that are there. uncentred: tiles of the map instead of pictures centred on places.
+    recipe: of its fields, `labels` (a list, or a folder of lists) and `min_frames` (seconds of a video) say something.
     Two rows of tiles may have one id: of one second, or in both splits. Raises UsageError, InputError, FormatError.
     """
     layout, wanted = _open(root, splits, recipe)
@@ -162,7 +163,7 @@ class _Moments(NamedTuple):
 
 
 def _open(root: Path, splits: Sequence[str] | None, recipe: Recipe) -> tuple[Gama, list[str]]:
-    layout = Gama(Path(root), recipe)
+    layout = Gama(Path(root), replace(recipe, seed=0))  # the splits are published: nothing is drawn
     wanted = list(splits or layout.splits())
     if unknown := [split for split in wanted if split not in layout.splits()]:
         raise UsageError(f"--split {unknown[0]}: not in {root}, which holds {', '.join(layout.splits())}")
@@ -175,7 +176,7 @@ def _rides(layout: Gama, split: str, progress: Progress) -> list[Ride]:
     progress.start(f"reading {layout.title} {split}", len(videos), "videos")
     rides = []
     for found in layout.rides(split, videos):
-        rides += [found.ride] if found.ride is not None else []
+        rides += [found.ride] if found.ride is not None and len(found.ride.second) >= layout.min_frames else []
         progress.advance(1, found.video_id)
     if not rides:
         raise InputError(f"{layout.root}: {split}: {layout.nothing()}")
