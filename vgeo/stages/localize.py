@@ -127,6 +127,10 @@ class Prepared:
 
     def one(self, task: Task, streams: Streams, item: Item, progress: Progress = SILENT) -> Localization:
         """Localize one task, and note frames and remarks in its item."""
+        return self.localizer(self.query(task, streams, item, progress))
+
+    def query(self, task: Task, streams: Streams, item: Item, progress: Progress = SILENT) -> ClipQuery:
+        """Read or encode one task, and note frames and remarks in its item."""
         if task.file is not None:
             query = self._from_file(task)
             progress.advance(1, task.video_id)
@@ -137,7 +141,7 @@ class Prepared:
             raise InputError(f"{task.name}: no frames; choose others with --rate-hz, --start-s and --end-s")
         if isinstance(self.localizer, ClassLocalizer) and (remark := self.localizer.remark(item.frames)):
             item.message = "; ".join(filter(None, [item.message, remark]))
-        return self.localizer(query)
+        return query
 
     @property
     def screen(self) -> Screen | None:

@@ -96,7 +96,7 @@ class Localizer:
     @torch.inference_mode()
     def __call__(self, clip: ClipQuery) -> Localization:
         """Localize one clip: every frame takes its best place, or that on the best path."""
-        queries_TE, first_TE = self._queries(clip)
+        queries_TE, first_TE = self.queries(clip)
         rows = CANDIDATES if self.rule else 1  # of the gallery, that votes look at
         k = self.top_k if self.smoothing is None else max(self.top_k, PATHS)
         found = self._search(queries_TE, first_TE, k=k, rows=rows, within_km=WITHIN_KM)
@@ -121,7 +121,7 @@ class Localizer:
             said = first_candidates(said, self.top_k)
         return replace(said, places=_names(said.track.latlon_deg)) if self.places else said
 
-    def _queries(self, clip: ClipQuery) -> tuple[Tensor, Tensor | None]:
+    def queries(self, clip: ClipQuery) -> tuple[Tensor, Tensor | None]:
         """What a clip's frames search with, and what they did before where they search twice: [T, E] float32.
 
         On the device; the model's own layers never run in bf16.

@@ -46,6 +46,11 @@ class ExactGallery:
     def __init__(self, gallery: Gallery, keys_GE: Tensor, scale: float) -> None:
         self.gallery, self._keys_GE, self._scale = gallery, keys_GE, scale
 
+    @property
+    def keys(self) -> Tensor:
+        """What the places are to the model: [G, E]."""
+        return self._keys_GE
+
     @classmethod
     def of_model(cls, model: Model, gallery: Gallery, compute: Compute, progress: Progress = SILENT) -> "ExactGallery":
         """All places of a gallery, as a model sees them; its keys are embedded, or read, once."""
