@@ -17,6 +17,14 @@ def precompute_features(
         Path, typer.Option("--out", "-o", help="Feature file to fill (HDF5).", rich_help_panel=options.OUTPUT)
     ] = Path("features.h5"),
     encoder: options.Encoders = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            "--model",
+            help="Instead of encoders: a trained model that sees clips itself (gama).",
+            rich_help_panel=options.MODEL,
+        ),
+    ] = None,
     weights: options.Weights = None,
     settings: Annotated[
         list[str] | None,
@@ -97,6 +105,7 @@ def precompute_features(
             inputs or ([] if layout else stage.default_inputs()),
             out,
             encoder or (),
+            model=model,
             weights=read_weights(weights or [], names),
             settings=settings or (),
             sampling=sampling,

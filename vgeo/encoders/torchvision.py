@@ -8,8 +8,9 @@ Settings: `size` in pixels; `crop` squash (the whole frame: a place is more than
 """
 
 import socket
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
@@ -169,7 +170,7 @@ def download(name: str, url: str, offline: bool) -> dict[str, Tensor]:
     if offline:
         raise missing_model(name, url, "--offline forbids to download them", bring)
     try:
-        with _timeout():
+        with _timeout(), redirect_stdout(sys.stderr):  # where torch says that it downloads; stdout is data
             state: dict[str, Tensor] = torch.hub.load_state_dict_from_url(
                 url, map_location="cpu", progress=wants_bar(), check_hash=True, weights_only=True
             )

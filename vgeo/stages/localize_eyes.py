@@ -11,6 +11,7 @@ from vgeo.methods.base import OWN
 from vgeo.stages.classifier import ClassLocalizer
 from vgeo.stages.encode import load_encoders
 from vgeo.stages.localize_inputs import Task, check_features, matching
+from vgeo.stages.method_encoder import own_sampling
 from vgeo.stages.models import Model
 from vgeo.video.sampling import Sampling
 
@@ -19,13 +20,9 @@ log = logging.getLogger(__name__)
 
 def as_trained(sampling: Sampling, model: Model, tasks: Sequence[Task]) -> Sampling:
     """The sampling, at the rate of the frames that the model was trained on where nobody chose another for videos."""
-    chosen = sampling != Sampling(start_s=sampling.start_s, end_s=sampling.end_s)
     if model.method.rate_hz is not None:
-        if chosen:
-            raise UsageError(
-                f"{model.name} looks at clips of its own making; of what chooses frames leave only --start-s, --end-s"
-            )
-        return replace(sampling, rate_hz=model.method.rate_hz)
+        return own_sampling(sampling, model)
+    chosen = sampling != Sampling(start_s=sampling.start_s, end_s=sampling.end_s)
     videos = [task for task in tasks if task.clip is not None and task.clip.kind == "video"]
     others = len(videos) < sum(task.clip is not None for task in tasks)
     # Pictures without a clock count as one a second, which is what videos are sampled at anyway.

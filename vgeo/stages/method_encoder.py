@@ -3,14 +3,20 @@
 Shapes: B clips, T frames, H x W pixels, E embedding width.
 """
 
+from dataclasses import replace
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
 from vgeo.device import Compute
 from vgeo.encoders._images import resize
 from vgeo.encoders.base import Encoder, EncoderSpec
+from vgeo.errors import UsageError
 from vgeo.methods.base import Clips
-from vgeo.stages.models import Model
+from vgeo.stages.encode import Viewing
+from vgeo.stages.models import Model, load_model
+from vgeo.video.sampling import Sampling
 
 
 def own_spec(model: Model) -> EncoderSpec:
@@ -27,6 +33,23 @@ def own_spec(model: Model) -> EncoderSpec:
         preprocessing=f"{width}x{height} squash, bilinear antialias; {windows.describe()}; the model's own",
         settings={},
     )
+
+
+def own_view(folder: Path, compute: Compute, viewing: Viewing) -> "tuple[MethodEncoder, Viewing]":
+    """A trained model as an encoder, and how clips are looked at for it. Raises UsageError where it sees no clips."""
+    model = load_model(folder)
+    if model.method.gallery_kind != "tiles":
+        raise UsageError(
+            f"--model {folder}: a model of {model.name}, which is not one that sees clips itself, as gama does"
+        )
+    return MethodEncoder(model, compute), replace(viewing, sampling=own_sampling(viewing.sampling, model))
+
+
+def own_sampling(sampling: Sampling, model: Model) -> Sampling:
+    """Frames at the rate that a model of clips looks at. Raises UsageError where other frames are asked for."""
+    if sampling != Sampling(start_s=sampling.start_s, end_s=sampling.end_s):
+        raise UsageError(f"{model.name} looks at clips of its own making: choose them by --start-s and --end-s alone")
+    return replace(sampling, rate_hz=model.method.rate_hz)
 
 
 class MethodEncoder(Encoder):

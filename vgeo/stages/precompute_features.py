@@ -26,6 +26,7 @@ from vgeo.stages.batch import Batch, Item
 from vgeo.stages.clip_labels import label_clips
 from vgeo.stages.encode import FrameStream, Viewing, encode_stream, load_encoders, streams_ahead
 from vgeo.stages.layouts import clips_of
+from vgeo.stages.method_encoder import own_view
 from vgeo.video.clips import Clip, TrackSource, files_of
 from vgeo.video.sampling import Sampling
 from vgeo.video.sources import frames_of
@@ -45,6 +46,7 @@ def precompute_features(
     out: str | Path = "features.h5",
     encoder_names: Sequence[str] = (),
     *,
+    model: str | Path | None = None,
     weights: Mapping[str, str] | None = None,
     settings: Sequence[str] = (),
     sampling: Sampling = Sampling(),
@@ -66,8 +68,9 @@ def precompute_features(
 
     inputs: see `find_clips`; with `layout`, the folder of that data set, whose sequences are made by `recipe`.
     labels: a table of clips' cities and splits, see `label_clips`; some layouts read it themselves.
-    encoder_names: none is gist. weights, settings: see `load_encoders`. workers: clips that are decoded at a time, in
-    threads. compute: chosen by itself when None.
+    encoder_names: none is gist. model: a folder whose model sees clips itself, as gama does, in place of encoders; its
+    features are what `localize` and `rank` search with. weights, settings: see `load_encoders`. workers: clips that are
+    decoded at a time, in threads. compute: chosen by itself when None.
     Raises InputError when there is nothing to do, MissingModelError, SettingError when `out` was made otherwise,
     OutputError, BusyError, DiskError. What one clip raises becomes its outcome.
     """
@@ -79,17 +82,25 @@ def precompute_features(
     clips, failures, made_by = clips_of(inputs, layout, recipe, progress)
     if labels is not None:
         clips = label_clips(clips, labels)
-    if not encoder_names:
+    if not encoder_names and model is None:
         log.info("encoder gist, which needs no weights; -e clip -e dinov2 see more and download theirs")
     compute = compute or choose()
-    if set(encoder_names) - {DEFAULT_ENCODER}:  # gist always runs on the CPU in float32
+    if model is not None or set(encoder_names) - {DEFAULT_ENCODER}:  # gist always runs on the CPU in float32
         announce(compute)
-    encoders = load_encoders(
-        encoder_names or [DEFAULT_ENCODER], compute, weights=weights, settings=settings, offline=offline
-    )
+    if model is not None:
+        if encoder_names or weights or settings:
+            raise UsageError("--model sees for itself: leave out --encoder, --weights and --set")
+        own, viewing = own_view(Path(model), compute, viewing)
+        encoders: dict[str, Encoder] = {own.spec.name: own}
+    else:
+        encoders = load_encoders(
+            encoder_names or [DEFAULT_ENCODER], compute, weights=weights, settings=settings, offline=offline
+        )
     specs = {name: encoder.spec for name, encoder in encoders.items()}
     with (
-        FeatureWriter(out, specs, sampling.describe() + made_by, _describe_decoder(decoder), overwrite) as writer,
+        FeatureWriter(
+            out, specs, viewing.sampling.describe() + made_by, _describe_decoder(decoder), overwrite
+        ) as writer,
         Batch(report, fail_fast) as batch,
     ):
         for name, error in failures:

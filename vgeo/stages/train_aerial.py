@@ -46,6 +46,7 @@ def prepare_pairs(asked: Request) -> Prepared:
     places = tiles if asked.gallery is None and asked.tiles is None else read_tiles(asked.gallery)
     parts = split(files, val_files, asked.val_fraction, asked.options.seed, asked.listed, WITH_TILE)
     _say_unpaired(files)
+    load_weights(model, asked)
     model.to(asked.compute.device)
     options = {"shape": model.frame_shape, "compute": asked.compute}
     clips = {"length": model.windows.length, "rate_hz": model.rate_hz}
@@ -111,7 +112,7 @@ def check_options(asked: Request) -> None:
 
 
 def aerial_model(asked: Request) -> Retriever:
-    """The method with its settings, and the weights that it starts from."""
+    """The method with its settings."""
     values = (asked.source.config if asked.source else {}) | asked.changed
     config: Any = from_dict(asked.cls.Config, values)
     try:
@@ -119,15 +120,19 @@ def aerial_model(asked: Request) -> Retriever:
     except ValueError as error:
         raise SettingError(f"settings of {asked.name}: {error}") from error
     assert isinstance(model, Retriever)
+    return model
+
+
+def load_weights(model: Retriever, asked: Request) -> None:
+    """Load what training starts from; after the data are read, for it may be a download."""
     check_phase(model, asked.name, asked.options.phase, asked.source)
-    released = asked.source is None and getattr(config, "init", "scratch") == "released"
+    released = asked.source is None and model.config.init == "released"
     if asked.weights and not released:
         raise UsageError("--weights: are not used with --from or init=scratch; leave one of them out")
     if released and not asked.resume:
         load_released_resnets(model, asked.name, (asked.weights or {}).get(asked.name), offline=asked.offline)
     elif asked.source is not None and not asked.resume:
         load_start(model, asked.name, asked.source, None)
-    return model
 
 
 def clips_of(asked: Request, rate_hz: float | None) -> tuple[list[MomentSet], list[MomentSet], Gallery]:

@@ -26,6 +26,7 @@ from vgeo.stages.train_aerial import (
     check_options,
     clips_of,
     held_out_rows,
+    load_weights,
     moment_sets,
     read_tiles,
 )
@@ -54,6 +55,7 @@ def prepare_sequences(asked: Request) -> Prepared:
     regions = _regions(asked)
     parts = split(files, val_files, asked.val_fraction, asked.options.seed, asked.listed, WITH_TILE)
     rankings = None if asked.rankings is None else read_rankings(asked.rankings)
+    load_weights(model, asked)
     model.to(asked.compute.device)
     searched = held_out_rows(regions, parts)
     store = _store(asked, files, parts.train, tiles, regions, rankings)
