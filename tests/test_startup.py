@@ -26,7 +26,7 @@ code = run(sys.argv[1:])
 sys.stderr.write("\\nloaded:" + ",".join(m for m in {heavy!r} if m in sys.modules) + " code:" + str(code))
 """
 HELPED = ["extract-frames", "precompute-features", "build-gallery", "train", "localize", "score-trajectory"]
-HELPED += ["fetch-tiles", "score-rankings", "demo", "methods", "doctor"]
+HELPED += ["fetch-tiles", "score-rankings", "rank", "demo", "methods", "doctor"]
 
 
 def probe(*args: str, **env: str) -> str:

@@ -25,6 +25,7 @@ COMMANDS = {
         "build-gallery",
         "train",
         "localize",
+        "rank",
         "score-trajectory",
         "score-places",
         "score-rankings",

@@ -79,6 +79,11 @@ class Localizer:
                 f"method {model.name} compares with reference frames, but the gallery holds positions only; "
                 "make one with 'vgeo build-gallery points features.h5 --keep-features'"
             )
+        if model.method.gallery_kind == "tiles" and gallery.attributes.get("kind") != "tiles":
+            raise InputError(
+                f"{model.name} searches tiles, and the gallery is one of {gallery.attributes.get('kind', 'points')}; "
+                "make one with 'vgeo build-gallery aerial TILES'"
+            )
         self.rule = voting_rule(by_vote, gallery.labels)
         self.model, self.gallery, self.compute = model, gallery, compute
         self.needed = needed_by(model, gallery)
@@ -87,7 +92,7 @@ class Localizer:
         self.screen = screen
         self.smoothing = smoothing
         self._slack_km = 0.0 if smoothing is None else slack_of(gallery, refine_km)
-        self._search = (
+        self.search = (
             gallery_search(model, gallery, compute, refine_km, progress)
             if screen is None
             else HierarchicalGallery(model, gallery, screen, compute, progress)
@@ -99,7 +104,7 @@ class Localizer:
         queries_TE, first_TE = self.queries(clip)
         rows = CANDIDATES if self.rule else 1  # of the gallery, that votes look at
         k = self.top_k if self.smoothing is None else max(self.top_k, PATHS)
-        found = self._search(queries_TE, first_TE, k=k, rows=rows, within_km=WITHIN_KM)
+        found = self.search(queries_TE, first_TE, k=k, rows=rows, within_km=WITHIN_KM)
         said = Localization(
             track=Track(
                 video_id=clip.video_id,
@@ -114,7 +119,7 @@ class Localizer:
             candidates_deg=found.candidates_deg,
             candidate_scores=found.probability_TK,
             source=clip.source,
-            votes=vote(self._search.gallery, found.row_TK, found.row_probability_TK, self.rule) if self.rule else None,
+            votes=vote(self.search.gallery, found.row_TK, found.row_probability_TK, self.rule) if self.rule else None,
         )
         if self.smoothing is not None:
             said = smoothed(said, self.smoothing, slack_km=self._slack_km, within_km=WITHIN_KM)
@@ -138,7 +143,7 @@ class Localizer:
             features[name] = torch.from_numpy(halves.astype(np.float32))[None].to(self.compute.device)
         mask_1T = torch.ones(1, len(clip.time_s), dtype=torch.bool, device=self.compute.device)
         clips = Clips(features=features, mask_BT=mask_1T)
-        queries, first = queries_after(self.model.retriever, clips, self._search.best, self._search.width)
+        queries, first = queries_after(self.model.retriever, clips, self.search.best, self.search.width)
         return queries[0], None if first is None else first[0]
 
 
