@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vgeo.datasets._gama_lists import SPLITS, Half, find_lists
+from vgeo.datasets._gama_lists import SPLITS, find_lists
 from vgeo.datasets._gama_rides import FPS, Ride, find_shots, make_ride
 from vgeo.datasets.base import Layout, Part, Recipe, Sequences
 from vgeo.errors import FormatError, InputError, UsageError
