@@ -25,8 +25,8 @@ from vgeo.stages.train_prepare import Prepared, Request
 from vgeo.stages.train_start import check_phase, load_start
 from vgeo.training.cautions import far_off_km
 from vgeo.training.data import ClipFile, Split, Usable, split
-from vgeo.training.evaluate import Validation, gallery_keys
-from vgeo.training.evaluate_pairs import validate_pairs
+from vgeo.training.evaluate import gallery_keys
+from vgeo.training.evaluate_pairs import TileValidation, validate_pairs
 from vgeo.training.measures import format_km
 from vgeo.training.moment_set import MomentSet
 from vgeo.training.pair_store import PairStore
@@ -187,7 +187,7 @@ def _say_unpaired(files: Sequence[MomentSet]) -> None:
 def _validator(model: Retriever, store: PairStore, places: Gallery, asked: Request) -> Validate:
     """What measures the held-out clips."""
 
-    def measure(phase: str) -> Validation:
+    def measure(_: str) -> TileValidation:
         keys_GE = gallery_keys(model, places, asked.compute.device)
         return validate_pairs(model, store, places, keys_GE)
 

@@ -32,8 +32,8 @@ from vgeo.stages.train_aerial import (
 )
 from vgeo.stages.train_prepare import Prepared, Request
 from vgeo.training.data import Frames, split
-from vgeo.training.evaluate import Validation, gallery_keys, measuring
-from vgeo.training.evaluate_pairs import within_shares
+from vgeo.training.evaluate import gallery_keys, measuring
+from vgeo.training.evaluate_pairs import TileValidation, measured
 from vgeo.training.moment_set import Ints, MomentSet
 from vgeo.training.run import Validate
 from vgeo.training.sequence_store import SequenceStore, sequence_of
@@ -174,14 +174,13 @@ def best_of_videos(rankings: Rankings) -> dict[str, list[str]]:
 def _validator(model: Retriever, store: SequenceStore, regions: Gallery, asked: Request) -> Validate:
     """What measures held-out videos: how far the region that is found is from the right one."""
 
-    def measure(phase: str) -> Validation:
+    def measure(phase: str) -> TileValidation:
         keys_RE = gallery_keys(model, regions, asked.compute.device)
         length = model.recipe(phase).clip_frames or 1
         with measuring(model):
             queries_VE = _embedded(model, store, phase, length)
             best_V = top_k(queries_VE, keys_RE, 1).index_NK[:, 0].cpu().numpy()
-        errors_km = distance_km(regions.latlon_deg[best_V], regions.latlon_deg[store.region_V])
-        return Validation(float(np.median(errors_km)), within_shares(errors_km), len(errors_km))
+        return measured(distance_km(regions.latlon_deg[best_V], regions.latlon_deg[store.region_V]))
 
     return measure
 

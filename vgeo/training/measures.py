@@ -1,7 +1,7 @@
 """Validations as a run keeps them (JSON): which of two is better, and what is said of one.
 
-A Retriever's holds the median error of frames and their shares within some radii, a Classifier's the shares of clips
-that are placed rightly at each level.
+A Retriever's holds the median error of frames and their shares within some radii, one of tiles also the share of right
+ones; a Classifier's the shares of clips that are placed rightly at each level.
 """
 
 from typing import Any
@@ -11,11 +11,14 @@ Validated = dict[str, Any]
 
 def rank(validation: Validated) -> tuple[float, ...]:
     """What is to be small: the median error, and of equal ones (among cities it is 0 km once half are right) minus the
-    shares of frames, smallest radius first; minus the shares of clips, finest level first, and of equal ones the loss.
+    shares of frames, smallest radius first. Of tiles minus the share of right ones before these: the median says little
+    as long as half of the clips are placed in another city. Of classes minus the shares of clips, finest level first,
+    and of equal ones the loss.
     """
     if "accuracy" in validation:
         return *(-share for share in validation["accuracy"].values()), validation["loss"]
-    return validation["median_error_km"], *(-share for share in validation["within"].values())
+    right = (-validation["recall"],) if "recall" in validation else ()
+    return *right, validation["median_error_km"], *(-share for share in validation["within"].values())
 
 
 def words(validation: Validated, best: str = "") -> list[str]:
@@ -23,7 +26,8 @@ def words(validation: Validated, best: str = "") -> list[str]:
     if "accuracy" in validation:
         said = [f"{level} {share:.1%}" for level, share in validation["accuracy"].items()]
         return [f"right {'  '.join(said)}{best}"]
-    return [f"median error {format_km(validation['median_error_km'])}{best}", _within(validation["within"])]
+    right = f"right {validation['recall']:.1%}  " if "recall" in validation else ""
+    return [f"{right}median error {format_km(validation['median_error_km'])}{best}", _within(validation["within"])]
 
 
 def short(validation: Validated) -> str:
@@ -31,6 +35,8 @@ def short(validation: Validated) -> str:
     if "accuracy" in validation:
         level, share = next(iter(validation["accuracy"].items()), ("", 0.0))
         return f"{share:.1%} of held-out clips in the right {level}"
+    if "recall" in validation:
+        return f"{validation['recall']:.1%} of held-out clips within 80 m"
     return f"median error {format_km(validation['median_error_km'])}"
 
 

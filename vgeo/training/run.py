@@ -18,6 +18,7 @@ from vgeo.methods.settings import differences
 from vgeo.training.distributed import undisturbed
 from vgeo.training.evaluate import Validation
 from vgeo.training.evaluate_classes import ClassValidation
+from vgeo.training.evaluate_pairs import TileValidation
 from vgeo.training.folder import RunFolder
 from vgeo.training.loop import EpochResult, Loop, Position
 from vgeo.training.measures import rank as rank_of
@@ -26,7 +27,7 @@ from vgeo.training.state import State, Weights, copy_weights, restore_optimizer,
 
 log = logging.getLogger(__name__)
 
-Validate = Callable[[str], Validation | ClassValidation]  # by the phase that is being trained
+Validate = Callable[[str], Validation | ClassValidation | TileValidation]  # by the phase that is being trained
 
 _WRITE_EVERY_S = 10.0  # epochs that follow each other faster are written together: a kill loses at most so much
 _MUCH = 0.2  # of an epoch, waiting for pictures
