@@ -15,7 +15,7 @@ from vgeo.errors import FormatError, InputError, UsageError
 from vgeo.formats.gallery import Gallery, read_gallery
 from vgeo.formats.tile_pictures import tile_pictures
 from vgeo.geo.tiles import tile_of
-from vgeo.stages.gama_data import published_pairs, published_regions, published_tiles
+from vgeo.stages.gama_data import published_moments, published_pairs, published_regions, published_tiles
 from vgeo.training.moment_set import MomentSet
 
 
@@ -170,6 +170,15 @@ def test_what_is_missing_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     assert [s for s in range(40) if ("v1", s) not in found] == list(range(10, 19))  # 8.3 and 19.3 are the nearest
     assert "1 aerial pictures of val are missing, satelite_data/val_gps/v0/01.jpeg first" in caplog.text
     assert "listed tiles are not where their locations lie" in caplog.text
+
+
+def test_clips_alone_need_no_aerial_pictures(tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "info").symlink_to(tree / "info")
+    (tmp_path / "video_data").symlink_to(tree / "video_data")
+    alone, (whole, _) = published_moments(tmp_path, ["val"]), published_pairs(tree, ["val"])
+    assert (alone.tile_M == -1).all() and alone.video_ids == whole.video_ids and alone.labels == whole.labels
+    for name in ("time_s", "latlon_deg", "first_row", "first_picture", "picture_time_s"):
+        assert np.array_equal(getattr(alone, name), getattr(whole, name))
 
 
 def test_errors_name_the_folder_or_the_file(tree: Path, tmp_path: Path) -> None:

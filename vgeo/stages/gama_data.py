@@ -123,6 +123,16 @@ def published_pairs(
     return _moment_set(root, moments), _joined(galleries)
 
 
+def published_moments(
+    root: Path, splits: Sequence[str] | None = None, *, recipe: Recipe = Recipe(), progress: Progress = SILENT
+) -> MomentSet:
+    """Clips alone, without tiles (all -1): aerial pictures need not be there, and none is read. Raises as above."""
+    layout, wanted = _open(root, splits, recipe)
+    rides = [ride for split in wanted for ride in _rides(layout, split, progress)]
+    _say(layout)
+    return _moment_set(root, [_moments(ride, np.full(len(ride.second), -1, np.int64)) for ride in rides])
+
+
 def published_tiles(
     root: Path,
     split: str,
