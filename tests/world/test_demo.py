@@ -15,7 +15,8 @@ from vgeo.cli import run as run_vgeo
 from vgeo.errors import OutputError, SettingError
 from vgeo.formats.tracks import read_tracks
 from vgeo.stages.score_trajectory import score
-from vgeo.world.demo import SCORE, DemoSettings, command_line, run_demo, steps
+from vgeo.world.demo import command_line, run_demo
+from vgeo.world.demo_kinds import SCORE, DemoSettings, steps
 
 TINY = DemoSettings(clips=4, seconds=4.0, epochs=2)
 

@@ -23,6 +23,7 @@ from vgeo.logs import SILENT, Progress
 from vgeo.methods.settings import differences
 from vgeo.records import Localization, Outcome
 from vgeo.reports.map import write_map
+from vgeo.reports.map_tiles import tiles_under
 from vgeo.stages.batch import Batch
 from vgeo.stages.localize import Prepared
 
@@ -87,7 +88,7 @@ def write_batch(
             if found.error is not None:
                 raise found.error
             if page is not None and found.clips:
-                write_map(page, found.clips)
+                write_map(page, found.clips, tiles=tiles_under(found.clips, prepared.localizer.gallery))
     return batch.outcomes
 
 

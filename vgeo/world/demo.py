@@ -1,7 +1,6 @@
 """The demo: a small world in a folder, then the very commands that a user would type, a table, a picture and a map.
 
-What is shown is honest: the model is trained on the drives in clips/train and localizes those in clips/val, which it
-has never seen; their tracks serve for the scores alone. A demo that was interrupted goes on where it stopped.
+What they are is in demo_kinds. A demo that was interrupted goes on where it stopped.
 """
 
 import csv
@@ -12,76 +11,35 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import chdir
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vgeo.errors import OutputError, SettingError
+from vgeo.formats.gallery import read_gallery
 from vgeo.formats.localizations import read_localizations
 from vgeo.formats.streams import dump_json, make_folder, parse_json, read_text, write_output
 from vgeo.formats.tracks import read_tracks
+from vgeo.geo.tile_cover import around
+from vgeo.geo.tiles import ZOOM, square_of
 from vgeo.logs import SILENT, Progress
 from vgeo.reports.map import write_map
+from vgeo.reports.map_tiles import tiles_under
 from vgeo.reports.plots import plot_tracks
-from vgeo.world.clips import make_clips
+from vgeo.world.clips import make_clips, make_tiles
+from vgeo.world.demo_kinds import PICTURES, SCORE, STAGES, DemoSettings, steps
 from vgeo.world.world import World
 
 log = logging.getLogger(__name__)
 
 Runner = Callable[[Sequence[str]], int]  # runs the words after "vgeo" and returns the exit code
 
-CITIES = 4
-RADIUS_M = 170.0  # small enough for the training drives to cover most streets
-RATE_HZ = 8.0
 STATE = "demo.json"
-MADE = ("clips", "frames", "features.h5", "features.h5.parts", "gallery.h5", "models", "tracks.geojson")
-PICTURES = ("tracks.png", "map.html")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DemoSettings:
-    """What makes one demo differ from another."""
-
-    seed: int = 0
-    clips: int = 36
-    seconds: float = 25.0
-    epochs: int = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One command, and what it makes; again=(): it goes on by itself where it stopped."""
-
-    words: tuple[str, ...]
-    makes: str
-    again: tuple[str, ...] = ()
-
-
-def steps(settings: DemoSettings) -> list[Step]:
-    """The commands in order. Settings of the method are chosen for places tens of metres apart."""
-    method = (
-        *("init=scratch", "sigmas=512,4096,32768", "target_radius_km=0.015"),
-        *("image_width=512", "location_width=256", "location_depth=1"),
-        *("batch_frames=512", "learning_rate=1e-3", "decay_per_epoch=0.97", "warmup_steps=10"),
-    )
-    chosen = tuple(word for pair in method for word in ("--set", pair))
-    return [
-        Step(("-q", "extract-frames", "clips/train", "--rate-hz", "2"), "frames"),
-        Step(("-q", "precompute-features", "--encoder", "gist"), "features.h5"),
-        Step(("build-gallery", "points", "features.h5", "--thin-m", "5"), "gallery.h5", ("--overwrite",)),
-        Step(
-            ("train", "--method", "geoclip", "--val-fraction", "0", "--epochs", str(settings.epochs), *chosen),
-            "models/geoclip",
-            ("--overwrite",),
-        ),
-        Step(
-            ("localize", "clips/val", "--model", "models/geoclip", "--out", "tracks.geojson"),
-            "tracks.geojson",
-            ("--overwrite",),
-        ),
-    ]
-
-
-SCORE = ("score-trajectory", "tracks.geojson", "--truth", "clips/val", "--format", "table")
+MADE = ("clips", "tiles", "frames", "features.h5", "features.h5.parts", "gallery.h5", "around.h5", "tiles.h5", "models")
+MADE_TOO = ("tracks.geojson", *PICTURES)
+CREDIT = "vgeo, a made-up world"
 
 
 def run_demo(
@@ -91,17 +49,23 @@ def run_demo(
     say: Callable[[str], None],
     *,
     overwrite: bool = False,
+    world_only: bool = False,
     progress: Progress = SILENT,
 ) -> int:
     """Make the world, run the commands in `folder`, draw the tracks. Returns 0, or the exit code of what failed.
 
-    say: is given each line for people. Raises OutputError, SettingError.
+    say: is given each line for people. world_only: only say the commands. Raises OutputError, SettingError.
     """
     began = time.monotonic()
     done = open_folder(folder, settings, overwrite)
     if not done:
         _make_world(folder, settings, say, progress)
         done = _note(folder, settings, ["world"])
+    if world_only:
+        say("# the commands that the demo would run:")
+        for words in (("cd", str(folder)), *(("vgeo", *step.words) for step in steps(settings)), ("vgeo", *SCORE)):
+            say(f"$ {shlex.join(words)}")
+        return 0
     with chdir(folder):
         say(f"$ cd {shlex.quote(str(folder))}")
         for step in steps(settings):
@@ -112,7 +76,7 @@ def run_demo(
             if code := _run(words, run, say):
                 return code
             done = _note(Path(), settings, [*done, step.makes])
-        _draw(say)
+        _draw(settings, say)
         if code := _run(SCORE, run, say):
             return code
     picture, page = (folder / name for name in PICTURES)
@@ -152,9 +116,9 @@ def open_folder(folder: Path, settings: DemoSettings, overwrite: bool) -> list[s
     before = said.get("settings", {}) if isinstance(said, dict) else {}
     for field in fields(DemoSettings):
         mine = getattr(settings, field.name)
-        if before.get(field.name) != mine:
+        if before.get(field.name, field.default) != mine:
             raise SettingError(
-                f"{folder}: holds a demo of {field.name} {before.get(field.name)}, not {mine}; "
+                f"{folder}: holds a demo of {field.name} {before.get(field.name, field.default)}, not {mine}; "
                 "--overwrite replaces it, or give another folder"
             )
     return [name for name in said.get("done", []) if isinstance(name, str)]
@@ -167,7 +131,7 @@ def _note(folder: Path, settings: DemoSettings, done: list[str]) -> list[str]:
 
 def _clear(folder: Path) -> None:
     """Remove what a demo makes, and nothing else."""
-    for name in (*MADE, *PICTURES):
+    for name in (*MADE, *MADE_TOO):
         path = folder / name
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -176,7 +140,8 @@ def _clear(folder: Path) -> None:
 
 
 def _make_world(folder: Path, settings: DemoSettings, say: Callable[[str], None], progress: Progress) -> None:
-    world = World(settings.seed, max(1, min(CITIES, settings.clips // 2)))
+    stage = STAGES[settings.kind]
+    world = World(settings.seed, max(1, min(stage.cities, settings.clips // 2)))
     names = ", ".join(city.name for city in world.cities)
     say(
         f"# {settings.clips} drives of {settings.seconds:g} s through {names}, as a made-up world shows them, in clips/"
@@ -187,21 +152,39 @@ def _make_world(folder: Path, settings: DemoSettings, say: Callable[[str], None]
         world,
         settings.clips,
         settings.seconds,
-        rate_hz=RATE_HZ,
-        radius_m=RADIUS_M,
+        rate_hz=stage.rate_hz,
+        size=stage.size,
+        radius_m=stage.radius_m,
         workers=min(len(os.sched_getaffinity(0)), 8),
         progress=progress,
     )
+    if stage.tiles:
+        _make_tiles(folder, world, say)
     say(f"  ({time.monotonic() - began:.1f} s)")
 
 
-def _draw(say: Callable[[str], None]) -> None:
-    """Draw the predictions in tracks.geojson over the truth."""
+def _make_tiles(folder: Path, world: World, say: Callable[[str], None]) -> None:
+    """Show a rectangle of each city from above, all around the drives in it: it does not tell where they went."""
+    drives: dict[str, list[NDArray[np.float64]]] = {}
+    for track in (*read_tracks(folder / "clips" / "train"), *read_tracks(folder / "clips" / "val")):
+        drives.setdefault(world.city_at(track.latlon_deg[0]).name, []).append(track.latlon_deg)
+    squares = []
+    for latlon in drives.values():
+        (west, north), (east, south) = (edge(around(np.concatenate(latlon), ZOOM), axis=0) for edge in (np.min, np.max))
+        squares += [square_of(x, y, ZOOM)[0] for x in range(west, east + 1) for y in range(north, south + 1)]
+    say(f"# {len(squares)} tiles of these cities from above, of about 60 m on a side, in tiles/")
+    make_tiles(folder / "tiles", world, np.stack(squares))
+    write_output(folder / "tiles" / "tiles.json", dump_json({"tilejson": "3.0.0", "attribution": CREDIT}, indent=1))
+
+
+def _draw(settings: DemoSettings, say: Callable[[str], None]) -> None:
+    """Draw the predictions in tracks.geojson over the truth, and over the tiles where there are some."""
     say(f"# drawing {' and '.join(PICTURES)}")
     found, truth = read_localizations("tracks.geojson"), read_tracks("clips/val")
     reference = read_tracks("clips/train")
     plot_tracks(found, truth, PICTURES[0], reference=reference, names=_city_names())
-    write_map(PICTURES[1], found, truth, reference=reference, title="vgeo demo")
+    tiles = tiles_under(found, read_gallery("tiles.h5")) if STAGES[settings.kind].tiles else None
+    write_map(PICTURES[1], found, truth, reference=reference, tiles=tiles, title="vgeo demo")
 
 
 def _city_names() -> dict[str, str]:
