@@ -70,6 +70,16 @@ def test_holes_without_data(tmp_path: Path) -> None:
     assert (x + 1, y + 1) not in found and (x, y) in found and (x + 2, y) in found
 
 
+def test_holes_that_a_mask_says(tmp_path: Path) -> None:
+    x, y = on_the_grid(tmp_path / "a.tif", 19)
+    mask = np.full((768, 768), 255, np.uint8)
+    mask[300:400, 300:400] = 0
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(tmp_path / "a.tif", "r+") as file:
+        file.write_mask(mask)
+    found = open_tiles(tmp_path / "a.tif").tiles()
+    assert len(found) == 8 and (x + 1, y + 1) not in found
+
+
 def test_another_zoom_is_shrunk(tmp_path: Path) -> None:
     on_the_grid(tmp_path / "a.tif", 19, tiles=8)
     store = open_tiles(tmp_path / "a.tif", 18)

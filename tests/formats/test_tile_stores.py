@@ -245,6 +245,21 @@ def test_vector_mbtiles(tmp_path: Path) -> None:
         open_tiles(silent)
 
 
+@pytest.mark.parametrize("kind", ["png", "mbtiles"])
+def test_the_odd_one_is_named_even_where_it_is_the_first(kind: str, tmp_path: Path) -> None:
+    if kind == "png":
+        write_tiles(tmp_path, TILES)
+        write_tiles(tmp_path, TILES[:1], size=48)
+        store = open_tiles(tmp_path)
+    else:
+        write_mbtiles(tmp_path / "t.mbtiles", 19, TILES[:1], size=48)
+        store = open_tiles(write_mbtiles(tmp_path / "t.mbtiles", 19, TILES[1:]))
+    assert store.size_px == SIZE
+    store.check(*TILES[1])
+    with pytest.raises(FormatError, match=r"1000_2000.* 48 x 48 pixels, the other tiles are 32 x 32"):
+        store.check(*TILES[0])
+
+
 def test_numbers_that_the_zoom_has_not(tmp_path: Path) -> None:
     write_tiles(tmp_path, [(300_000, 5)])
     with pytest.raises(UsageError, match=r"no tile 300000_5 at zoom 18, whose numbers end at 262143; .* 19 or more"):

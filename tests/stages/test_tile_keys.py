@@ -23,7 +23,7 @@ from vgeo.methods import get
 from vgeo.methods._gallery import embed_rows
 from vgeo.methods.base import Clips, Places, Retriever
 from vgeo.stages import key_parts, keys
-from vgeo.stages.aerial_gallery import build_aerial
+from vgeo.stages.aerial_gallery import AerialRules, build_aerial
 from vgeo.stages.build_gallery import build_gallery
 from vgeo.stages.keys import cache_folder, gallery_keys
 from vgeo.stages.models import Model
@@ -220,6 +220,12 @@ def test_pictures_that_are_not_there(gallery: Gallery, tmp_path: Path) -> None:
     (tmp_path / "tiles").rename(tmp_path / "moved")
     with pytest.raises(InputError, match="the pictures are gone"):
         gallery_keys(model(Corners()), gallery, COMPUTE)
+
+
+def test_a_gallery_of_another_kind(tmp_path: Path) -> None:
+    regions = build_aerial(write_tiles(tmp_path / "t", TILES), AerialRules(regions=True, across=3, step=2))
+    with pytest.raises(FormatError, match="a gallery of regions, but the model embeds tiles; build one of these"):
+        gallery_keys(model(Corners()), regions, COMPUTE)
 
 
 def test_gama_embeds_a_gallery_of_tiles(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ A store shows one zoom of Web Mercator, in tiles of one size; it never changes w
 import hashlib
 import io
 import os
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +22,7 @@ Pixels = NDArray[np.uint8]
 
 SUFFIXES = (".png", ".webp", ".jpg", ".jpeg")  # of a tile in two formats, the first of these is taken
 _RASTERS = (".tif", ".tiff", ".vrt", ".jp2", ".img")
+SAMPLES = 9  # tiles that a store's size is seen from
 _MOST_PIXELS = 2**26  # of one picture; what claims more is no tile
 _DAMAGE = (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, ArithmeticError, MemoryError)
 
@@ -80,6 +83,20 @@ def picture_size(data: bytes, name: str) -> tuple[int, int]:
             return _check_claim(image.size, name)
     except (*_DAMAGE, Image.DecompressionBombError) as error:
         raise FormatError(f"{name}: {_not_a_picture(data)}") from error
+
+
+def usual_size(samples: Iterable[tuple[bytes, str]]) -> int:
+    """The width that most of some tiles (bytes, name) claim, the first of equals. Raises FormatError where none is."""
+    sizes: Counter[int] = Counter()
+    failed: FormatError | None = None
+    for data, name in samples:
+        try:
+            sizes[picture_size(data, name)[0]] += 1
+        except FormatError as error:
+            failed = failed or error
+    if not sizes:
+        raise failed or FormatError("no tile to look at")
+    return sizes.most_common(1)[0][0]
 
 
 def check_picture(data: bytes, name: str, size_px: int) -> bytes:

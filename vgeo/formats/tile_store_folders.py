@@ -9,7 +9,16 @@ from typing import Any
 
 from vgeo.errors import FormatError, InputError, UsageError
 from vgeo.formats.streams import parse_json, read_text
-from vgeo.formats.tile_store import SUFFIXES, Pixels, TileStore, check_picture, decode_tile, picture_size, read_file
+from vgeo.formats.tile_store import (
+    SAMPLES,
+    SUFFIXES,
+    Pixels,
+    TileStore,
+    check_picture,
+    decode_tile,
+    read_file,
+    usual_size,
+)
 from vgeo.geo.tiles import MOST_ZOOM, ZOOM, Tile
 
 log = logging.getLogger(__name__)
@@ -25,8 +34,9 @@ class FileTiles(TileStore):
     def __init__(self, path: Path, zoom: int, files: dict[Tile, Path], attribution: str) -> None:
         self.path, self.zoom, self.attribution = path, zoom, attribution
         self._files = files
-        first = files[min(files)]
-        self.size_px = picture_size(read_file(first), str(first))[0]
+        every = sorted(files)
+        some = [files[tile] for tile in every[:: max(1, len(every) // SAMPLES)]]
+        self.size_px = usual_size((read_file(file), str(file)) for file in some)
 
     def tiles(self) -> list[Tile]:
         return sorted(self._files)
@@ -126,10 +136,12 @@ def _collect(found: Iterable[tuple[Tile, Path]]) -> dict[Tile, Path]:
     files: dict[Tile, Path] = {}
     twice: list[tuple[Path, Path]] = []
     for tile, file in found:
-        other = files.get(tile)
-        first, second = sorted((other or file, file), key=_preference)
+        if tile not in files:
+            files[tile] = file
+            continue
+        first, second = sorted((files[tile], file), key=_preference)
         files[tile] = first
-        if other is not None and first.parent == second.parent:
+        if first.parent == second.parent:
             twice.append((first, second))
     if twice:
         first, second = min(twice)

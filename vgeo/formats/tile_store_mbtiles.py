@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from vgeo.errors import FormatError, InputError, first_line
-from vgeo.formats.tile_store import Pixels, TileStore, check_picture, decode_tile, picture_size
+from vgeo.formats.tile_store import SAMPLES, Pixels, TileStore, check_picture, decode_tile, usual_size
 from vgeo.formats.tile_store_folders import choose_zoom
 from vgeo.geo.tiles import Tile
 
@@ -30,12 +30,13 @@ class MBTiles(TileStore):
         if not levels:
             raise InputError(f"{path}: holds no tiles; 'vgeo fetch-tiles' fetches some")
         self.zoom = choose_zoom(path, levels, zoom)
-        first = self._rows("SELECT tile_column, tile_row FROM tiles WHERE zoom_level = ? LIMIT 1", self.zoom)[0]
-        x, y = int(first[0]), self._flipped(int(first[1]))
-        data = self._data(x, y)
-        if data.startswith(_GZIP):
+        first = f"SELECT tile_column, tile_row, tile_data FROM tiles WHERE zoom_level = ? LIMIT {SAMPLES}"
+        some = [
+            (bytes(row[2] or b""), self._name(row[0], self._flipped(row[1]))) for row in self._rows(first, self.zoom)
+        ]
+        if some[0][0].startswith(_GZIP):
             raise _vector(path)
-        self.size_px = picture_size(data, self._name(x, y))[0]
+        self.size_px = usual_size(some)
 
     def tiles(self) -> list[Tile]:
         rows = self._rows("SELECT tile_column, tile_row FROM tiles WHERE zoom_level = ?", self.zoom)

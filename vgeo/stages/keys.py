@@ -21,7 +21,7 @@ from vgeo.errors import FormatError, VgeoError
 from vgeo.formats.gallery import Gallery
 from vgeo.formats.streams import atomic_write
 from vgeo.logs import SILENT, Progress
-from vgeo.methods._gallery import embed_rows
+from vgeo.methods._gallery import PICTURES, embed_rows
 from vgeo.stages.key_parts import PART_ROWS, KeyParts, cut, parts_of, rows_of
 from vgeo.stages.models import Model
 
@@ -42,7 +42,7 @@ def gallery_keys(
     stored = gallery.keys.get(model.hash) if level is None else None
     if stored is not None:
         return _checked(_tensor(stored))
-    pictures = model.method.gallery_kind in ("tiles", "regions")
+    pictures = model.method.gallery_kind in PICTURES and level is None
     if model.method.gallery_kind == "features" or (len(gallery) < _WORTH_CACHING and not pictures):
         return embed_gallery(model, gallery, compute, progress, level)
     of_level = "" if level is None else f"-level{level}"
@@ -51,7 +51,8 @@ def gallery_keys(
     if found is not None:
         log.debug("keys of the gallery from %s", cached)
         return found
-    log.info("embedding the gallery's %d %s, once for this model", len(gallery), "tiles" if pictures else "places")
+    log.info("embedding the gallery's %d %s, once for this model", len(gallery),
+             model.method.gallery_kind if pictures else "places")  # fmt: skip
     if not pictures:
         keys = embed_gallery(model, gallery, compute, progress, level)
         _write_cache(cached, keys)
@@ -80,7 +81,7 @@ def embed_gallery(
 @torch.no_grad()
 def _embed_in_parts(model: Model, gallery: Gallery, compute: Compute, progress: Progress, parts: KeyParts) -> Tensor:
     """Embed what is not among the parts, which are filled on the way: [G, E] float32 on the CPU."""
-    progress.start("gallery", len(gallery), "tiles")
+    progress.start("gallery", len(gallery), model.method.gallery_kind)
     model.method.to(compute.device)
     done = parts.read(len(gallery))
     missing = [number for number in range(parts_of(len(gallery))) if number not in done]
