@@ -3,6 +3,7 @@
 Shapes: B clips, T frames, H x W pixels, E embedding width.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from vgeo.errors import UsageError
 from vgeo.methods.base import Clips
 from vgeo.stages.encode import Viewing
 from vgeo.stages.models import Model, load_model
+from vgeo.training.data import Frames
+from vgeo.training.moment_set import MomentSet
+from vgeo.training.pair_store import PairStore
 from vgeo.video.sampling import Sampling
 
 
@@ -65,6 +69,14 @@ class MethodEncoder(Encoder):
         """Resize: all that has to be kept of a frame until its window is full."""
         assert self._method.frame_shape is not None
         return resize(frames_BHWC.permute(0, 3, 1, 2), self._method.frame_shape, "bilinear").permute(0, 2, 3, 1)
+
+    def pairs(self, sets: Sequence[MomentSet], frames: Frames) -> PairStore:
+        """Clips of seconds whose pictures lie on disk, as this encoder sees them; nothing of them is kept."""
+        windows, rate_hz, shape = self.windows, self._method.rate_hz, self._method.frame_shape
+        assert windows is not None and rate_hz is not None and shape is not None
+        return PairStore(
+            sets, frames, None, shape, self._compute, length=windows.length, rate_hz=rate_hz, resident=False
+        )
 
     @torch.inference_mode()
     def __call__(self, frames: Tensor) -> Tensor:

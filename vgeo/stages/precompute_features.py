@@ -27,6 +27,8 @@ from vgeo.stages.clip_labels import label_clips
 from vgeo.stages.encode import FrameStream, Viewing, encode_stream, load_encoders, streams_ahead
 from vgeo.stages.layouts import clips_of
 from vgeo.stages.method_encoder import own_view
+from vgeo.stages.published_clips import add_published
+from vgeo.stages.train_aerial import GAMA
 from vgeo.video.clips import Clip, TrackSource, files_of
 from vgeo.video.sampling import Sampling
 from vgeo.video.sources import frames_of
@@ -79,23 +81,23 @@ def precompute_features(
     viewing = Viewing(sampling=sampling, source=source, decoder=decoder, batch_size=batch_size)
     if layout is not None and datasets.get(layout).reads_labels:
         recipe, labels = replace(recipe, labels=labels), None
-    clips, failures, made_by = clips_of(inputs, layout, recipe, progress)
+    published = model is not None and layout is not None
+    if published and (layout != GAMA or len(inputs) != 1 or labels is not None):
+        raise UsageError(f"--model with --layout {layout}: clips are read of one folder of {GAMA}")
+    clips, failures, made_by = (
+        ([], [], f"; clips of {GAMA}") if published else clips_of(inputs, layout, recipe, progress)
+    )
     if labels is not None:
         clips = label_clips(clips, labels)
-    if not encoder_names and model is None:
-        log.info("encoder gist, which needs no weights; -e clip -e dinov2 see more and download theirs")
     compute = compute or choose()
-    if model is not None or set(encoder_names) - {DEFAULT_ENCODER}:  # gist always runs on the CPU in float32
-        announce(compute)
     if model is not None:
         if encoder_names or weights or settings:
             raise UsageError("--model sees for itself: leave out --encoder, --weights and --set")
+        announce(compute)
         own, viewing = own_view(Path(model), compute, viewing)
         encoders: dict[str, Encoder] = {own.spec.name: own}
     else:
-        encoders = load_encoders(
-            encoder_names or [DEFAULT_ENCODER], compute, weights=weights, settings=settings, offline=offline
-        )
+        encoders = _frozen(encoder_names, compute, weights, settings, offline)
     specs = {name: encoder.spec for name, encoder in encoders.items()}
     with (
         FeatureWriter(
@@ -106,12 +108,27 @@ def precompute_features(
         for name, error in failures:
             with batch.item(name):
                 raise error
-        progress.start("precompute-features", len(clips), "clips")
-        _work(clips, viewing, workers, encoders, writer, batch, progress)
+        if published:
+            names = add_published(Path(inputs[0]), own, writer, batch, recipe, progress)
+        else:
+            names = [clip.video_id for clip in clips]
+            progress.start("precompute-features", len(clips), "clips")
+            _work(clips, viewing, workers, encoders, writer, batch, progress)
         if writer.done:
-            writer.finish([clip.video_id for clip in clips])
+            writer.finish(names)
     _summarize(batch.outcomes, Path(out))
     return batch.outcomes
+
+
+def _frozen(
+    names: Sequence[str], compute: Compute, weights: Mapping[str, str] | None, settings: Sequence[str], offline: bool
+) -> dict[str, Encoder]:
+    """The encoders of these names; gist without any."""
+    if not names:
+        log.info("encoder gist, which needs no weights; -e clip -e dinov2 see more and download theirs")
+    if set(names) - {DEFAULT_ENCODER}:  # gist always runs on the CPU in float32
+        announce(compute)
+    return load_encoders(names or [DEFAULT_ENCODER], compute, weights=weights, settings=settings, offline=offline)
 
 
 def _work(

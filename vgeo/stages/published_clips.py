@@ -1,56 +1,60 @@
-"""The clips of GAMa's published folder, seen by a model: queries of its test, one for each second that has a place.
+"""The clips of GAMa's published folder as rows of a feature file: one for each second that has a place.
 
-Shapes: M moments, E embedding width.
+Shapes: M moments, V videos, E embedding width.
 """
 
-import logging
-from collections.abc import Iterator
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from vgeo.datasets.base import Recipe
-from vgeo.device import Compute
+from vgeo.formats.features import FeatureWriter
 from vgeo.logs import SILENT, Progress
-from vgeo.methods.base import OWN
-from vgeo.stages.gama_data import published_pairs
-from vgeo.stages.localizer import ClipQuery
-from vgeo.stages.models import Model
+from vgeo.stages.batch import Batch
+from vgeo.stages.gama_data import published_moments
+from vgeo.stages.method_encoder import MethodEncoder
 from vgeo.training.data import Usable, usable_frames
-from vgeo.training.evaluate import measuring
-from vgeo.training.evaluate_pairs import embed_clips
-from vgeo.training.pair_store import PairStore
-
-log = logging.getLogger(__name__)
 
 _EVERY = Usable(lambda file: np.ones(len(file.latlon_deg), bool), "is a second", "see the lists of its folder")
-_VIDEOS = 64  # that are looked at together
+_MADE_FROM = "published folder"  # whose pictures stay as they are: millions of them are not looked at
 
 
-def published_queries(
-    root: Path, split: str, model: Model, compute: Compute, progress: Progress = SILENT
-) -> Iterator[ClipQuery]:
-    """Yield the clips of each video of a split, embedded. Raises UsageError, InputError, FormatError."""
-    moments, _ = published_pairs(root, [split], recipe=Recipe(), progress=progress)
-    method = model.retriever.to(compute.device)
-    windows, rate_hz, shape = method.windows, method.rate_hz, method.frame_shape
-    assert windows is not None and rate_hz is not None and shape is not None
+def add_published(
+    root: Path, own: MethodEncoder, writer: FeatureWriter, batch: Batch, recipe: Recipe, progress: Progress = SILENT
+) -> list[str]:
+    """Embed the clips that begin at the seconds of each video, and return the videos' names.
+
+    Videos that the writer has are skipped. What a video raises becomes its outcome. Raises UsageError, InputError,
+    FormatError of the folder.
+    """
+    moments = published_moments(root, recipe=recipe, progress=progress)
     frames = usable_frames([moments], _EVERY)
-    progress.start("rank", len(frames.video_ids), "videos")
-    for first in range(0, len(frames.video_ids), _VIDEOS):
-        some = frames.of_clips(np.arange(first, min(first + _VIDEOS, len(frames.video_ids))))
-        store = PairStore([moments], some, None, shape, compute, length=windows.length, rate_hz=rate_hz, resident=False)
-        try:
-            with measuring(method), compute.autocast():
-                queries_ME = embed_clips(method, store).cpu().numpy()
-        finally:
-            store.close()
-        for video, (start, end) in enumerate(pairwise(some.clip_first)):
-            progress.advance(1, some.video_ids[video])
-            yield ClipQuery(
-                video_id=some.video_ids[video],
-                source=str(root),
-                features={OWN: queries_ME[start:end]},
-                time_s=moments.time_s[some.row_N[start:end]],
-            )
+    label_of = {
+        video: {name: said[number] for name, said in moments.labels.items()}
+        for number, video in enumerate(moments.video_ids)
+    }
+    progress.start("precompute-features", len(frames.video_ids), "videos")
+    with closing(own.pairs([moments], frames)) as store:
+        items = [store.at_seconds(np.arange(start, end)) for start, end in pairwise(frames.clip_first)]
+        done = [video in writer.made_from for video in frames.video_ids]
+        store.expect([item for item, finished in zip(items, done, strict=True) if not finished])
+        for video, item_MX, finished in zip(frames.video_ids, items, done, strict=True):
+            with batch.item(f"{root}:{video}") as item:
+                item.outputs = [str(writer.path)]
+                if finished:
+                    item.skip("finished before")
+                    continue
+                seen = store.batch(torch.from_numpy(item_MX), torch.ones(item_MX.shape, dtype=torch.bool))
+                assert seen.frames_BTHWC is not None
+                features_ME = own(seen.frames_BTHWC).cpu().numpy()
+                rows = item_MX[:, 0]
+                writer.add(
+                    video, {own.spec.name: features_ME}, moments.time_s[frames.row_N[rows]], frames.latlon_deg[rows],
+                    labels=label_of[video], source=str(root), made_from=_MADE_FROM,
+                )  # fmt: skip
+                item.frames = len(rows)
+            progress.advance(1, video)
+    return list(frames.video_ids)

@@ -97,7 +97,8 @@ WITH_TILE = Usable(
 
 def check_options(asked: Request) -> None:
     """Raise UsageError for what is asked of other methods."""
-    for what, value in {"labels": asked.labels, "scenes": asked.scenes, "text": asked.text}.items():
+    labels = asked.labels if asked.layout is None else None  # else a list of what to read
+    for what, value in {"labels": labels, "scenes": asked.scenes, "text": asked.text}.items():
         if value is not None:
             raise UsageError(f"--{what}: {asked.name} learns tiles; that is for methods that learn cities")
     if asked.rankings is not None and asked.cls.gallery_kind == "tiles":
@@ -155,7 +156,7 @@ def clips_of(asked: Request, rate_hz: float | None) -> tuple[list[MomentSet], li
         raise UsageError(
             f"--layout {asked.layout}: {asked.name} reads one folder of {GAMA}, which says what is held out"
         )
-    recipe = Recipe(min_frames=asked.min_frames, seed=asked.options.seed)
+    recipe = Recipe(min_frames=asked.min_frames, seed=asked.options.seed, labels=asked.labels)
     found, own = published_pairs(asked.inputs[0], recipe=recipe, progress=asked.progress)
     if given is None:
         return [found], [], own

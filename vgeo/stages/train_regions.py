@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vgeo.datasets.base import Recipe
 from vgeo.errors import InputError, UsageError
 from vgeo.formats.gallery import Gallery
 from vgeo.formats.rankings import Rankings, read_rankings
@@ -79,7 +80,7 @@ def prepare_sequences(asked: Request) -> Prepared:
 def _regions(asked: Request) -> Gallery:
     """The given gallery of regions, a published folder's own, or gallery.h5."""
     if asked.gallery is None and asked.layout is not None:
-        return published_regions(asked.inputs[0], progress=asked.progress)
+        return published_regions(asked.inputs[0], recipe=Recipe(labels=asked.labels), progress=asked.progress)
     return read_tiles(asked.gallery, "regions")
 
 
