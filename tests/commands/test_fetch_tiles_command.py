@@ -9,10 +9,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tileserver import PNG, Ask, Say, Server, serving
 
 from vgeo.cli import run
+from vgeo.formats.gallery import read_gallery
+from vgeo.formats.tile_pictures import tile_pictures
 
 BOX = "0.0106,0.0106,0.01194,0.01194"  # 3 x 3 tiles at zoom 19
 KEY = "hush-hush"
@@ -122,6 +125,26 @@ def test_without_areas_the_frames_are_meant_and_attribution_is_needed(capfd: pyt
     assert "--attribution" in capfd.readouterr().err
     assert run(["fetch-tiles", "file:///{z}/{x}/{y}", "--bbox", BOX, "--attribution", "(c)"]) == 2
     assert "only http and https" in capfd.readouterr().err
+
+
+def test_what_is_fetched_around_a_track_is_all_that_a_gallery_needs(capfd: pytest.CaptureFixture[str]) -> None:
+    """Crops at any position, and regions of 7 x 7 tiles; whose imagery it is goes along."""
+    places = np.random.default_rng(0).uniform((38.70, -9.15), (38.71, -9.14), (12, 2))
+    lines = [f"a,{second},{lat:.7f},{lon:.7f}" for second, (lat, lon) in enumerate(places)]
+    Path("track.csv").write_text("\n".join(["video_id,time_s,lat_deg,lon_deg", *lines, ""]))
+    with serving(lambda ask: PNG) as server:
+        base = ["fetch-tiles", server.template, "track.csv", "--attribution", "(c) Test", "--rate-hz", "1000"]
+        assert run(base) == 0
+        assert run(["build-gallery", "aerial", "tiles", "--around", "track.csv", "--out", "crops.h5"]) == 0
+        assert "left out" not in capfd.readouterr().err
+        crops = read_gallery("crops.h5")
+        assert len(crops) == 12 and crops.attributes["attribution"] == "(c) Test"
+        assert tile_pictures(crops).read(11).shape == (256, 256, 3)
+        first = Path("first.csv")
+        first.write_text("\n".join(["video_id,time_s,lat_deg,lon_deg", lines[0], ""]))
+        assert run([*base[:2], "first.csv", *base[3:], "--across", "7", "--out", "wide"]) == 0
+        words = ["build-gallery", "aerial", "wide", "--around", "first.csv", "--regions", "--out", "regions.h5"]
+        assert run(words) == 0 and len(read_gallery("regions.h5")) == 1
 
 
 def start(server: Server) -> subprocess.Popen[str]:
