@@ -185,6 +185,21 @@ def test_what_is_ranked_is_scored(here, capfd):
     assert said["recall_at_3"] == pytest.approx(100 * np.mean(right))
 
 
+def test_localize_does_all_steps_at_once(here):
+    assert run(["rank", "frames", "--out", "c.json"]) == 0
+    assert run(["rank", "c.json", "--out", "r.json"]) == 0
+    assert run(["rank", "frames", "--within", "r.json", "--keep", "2", "--top", "4", "--out", "w.json"]) == 0
+    assert run(["localize", "frames", "--method", "gama", "--keep", "2", "--top-k", "4", "--out", "t.geojsonl"]) == 0
+    named = json.loads((here / "w.json").read_text())
+    said = [json.loads(line.lstrip("\x1e"))["properties"] for line in (here / "t.geojsonl").read_text().splitlines()]
+    frames = [one for one in said if one["kind"] == "frame"]
+    assert [f"{one['video_id']}_{round(one['time_s'])}" for one in frames] == list(named)
+    for one, ids in zip(frames, named.values(), strict=True):
+        places = [position(*(int(word) + 0.5 for word in name.split("_")), ZOOM) for name in ids]
+        found = [(spot["lat_deg"], spot["lon_deg"]) for spot in one["candidates"]]
+        np.testing.assert_allclose(found, places, atol=1e-6)
+
+
 def test_one_video_fails_and_the_others_are_ranked(here, capfd):
     (here / "some.json").write_text(json.dumps({"v0": [f"{X}_{Y}_3"]}))
     words = ["rank", "frames", "--within", "some.json", "--keep", "1", "--out", "part.json", "--report", "report.jsonl"]

@@ -58,12 +58,12 @@ class RegionRanking:
         self._keys_RE = near(gallery_keys(screen.model, screen.regions, compute, progress), compute)
         windows = self._method.windows
         assert windows is not None
-        self._length = windows.length
+        self.length = windows.length  # tiles that are looked at: the first of a video
 
     @torch.inference_mode()
     def __call__(self, tile_T: np.ndarray, count: int) -> np.ndarray:
         """The best regions [count], best first, of a video whose clips were found on these rows of tiles."""
-        rows = sequence_of(tile_T, self._length)
+        rows = sequence_of(tile_T, self.length)
         pixels = {int(row): self._tiles.read(int(row)) for row in np.unique(rows)}
         sequence_1TSSC = torch.from_numpy(np.stack([pixels[int(row)] for row in rows]))[None].to(self._compute.device)
         mask_1T = torch.ones(sequence_1TSSC.shape[:2], dtype=torch.bool, device=self._compute.device)
@@ -102,7 +102,7 @@ class HierarchicalGallery:
 
     def __call__(self, queries_TE: Tensor, first_TE: Tensor | None, *, k: int, rows: int, within_km: float) -> Answers:
         """Find k distinct places a clip, and the best `rows`, in the video's best regions; as ExactGallery does."""
-        regions = self._rank(self._whole.best_rows(queries_TE), self._count)
+        regions = self._rank(self._whole.best_rows(queries_TE[: self._rank.length]), self._count)
         log.debug("best regions: %s", ", ".join(self._ids[region] for region in regions[:5]))
         left = self._members.rows_of(regions)
         if not len(left):
