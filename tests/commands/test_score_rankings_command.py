@@ -53,7 +53,7 @@ def test_a_table_and_a_row_of_latex(capfd):
         (["none.json", "--truth", "track.csv"], 66, "none.json: no such file"),
         (["clips.json", "--truth", "none.csv"], 66, "none.csv"),
         (["track.csv", "--truth", "track.csv"], 65, "not a JSON object"),
-        (["clips.json", "--truth", "track.csv", "--at", "x"], 2, "recall at"),
+        (["clips.json", "--truth", "track.csv", "--at", "x"], 2, "number above 0"),
         (["clips.json", "--truth", "track.csv", "--rule", "regions"], 66, "nothing is known"),
         (["clips.json", "--truth", "track.csv", "--gallery", "g.h5", "--gallery-size", "3"], 2, "leave --gallery-size"),
         (["-", "--truth", "-"], 2, "cannot both be stdin"),

@@ -88,7 +88,15 @@ def test_tiles_in_no_region_at_all():
 
 @pytest.mark.parametrize(
     "asked, total, wanted",
-    [("1%", 3103, 31), ("1%", 115_866, 1158), ("10", 3103, 10), ("10%", 3103, 310), ("1%", 20, 1), ("50", 20, 20)],
+    [
+        ("1%", 3103, 31),
+        ("1%", 115_866, 1158),
+        ("10", 3103, 10),
+        ("10%", 3103, 310),
+        ("1%", 20, 1),
+        ("50", 20, 20),
+        ("0.29%", 10_000, 29),
+    ],
 )
 def test_how_many(asked, total, wanted):
     assert how_many(asked, total) == wanted

@@ -12,7 +12,8 @@ from vgeo.formats.ranking_truth import is_table, read_known
 from vgeo.formats.rankings import of_lists
 from vgeo.records import Track
 from vgeo.stages.ranking_truth import Truth, median_position, of_gallery, read_ranked, read_truth
-from vgeo.stages.score_rankings import score_rankings, share_or_count
+from vgeo.stages.regions import share_or_count
+from vgeo.stages.score_rankings import score_rankings
 
 ZOOM = 19
 
@@ -261,7 +262,7 @@ def test_refusals(drives):
     with pytest.raises(FormatError, match="nothing of time"):
         score_rankings(of_lists({"b1_0_1": ["x"]}), Truth(known=(), tracks=(timeless,)))
     for text in ("0", "x", "-1%", "nan%", "1.5"):
-        with pytest.raises(UsageError, match="recall at"):
+        with pytest.raises(UsageError, match="number above 0"):
             share_or_count(text, 100)
     with pytest.raises(UsageError, match="miles"):
         score_rankings(of_lists({"b1_0_1": ["x"]}), Truth(known=(), tracks=tuple(tracks)), within_mi=[math.nan])

@@ -79,7 +79,12 @@ def _joined(parts: list[Ints]) -> Members:
 
 
 def how_many(asked: str, total: int) -> int:
-    """Read `100` or `1%` of a total, rounded down as GAMa's tables are (31 of 3,103), at least 1. Raises UsageError."""
+    """As `share_or_count`, at least 1 and at most the total. Raises UsageError."""
+    return max(1, min(total, share_or_count(asked, total)))
+
+
+def share_or_count(asked: str, total: int) -> int:
+    """Read `100`, or `1%` of a total, rounded down as in GAMa's tables (31 of 3,103). Raises UsageError."""
     text = asked.strip()
     try:
         wanted = float(text[:-1]) * total / 100 if text.endswith("%") else int(text)
@@ -87,7 +92,7 @@ def how_many(asked: str, total: int) -> int:
         wanted = 0
     if not (0 < wanted < math.inf):
         raise UsageError(f"{asked}: give a number above 0, such as 100, or a share, such as 1%")
-    return max(1, min(total, int(wanted)))
+    return int(wanted + 1e-9)  # 0.29 % of 10,000 is 28.999... to a computer
 
 
 def kept_regions(rankings: Rankings, videos: list[str], regions: Gallery, keep: str) -> Ints:

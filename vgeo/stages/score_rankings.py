@@ -14,6 +14,7 @@ from vgeo.formats.rankings import NONE, Ints, Rankings
 from vgeo.metrics import TOLERANCE_MI, WITHIN_MI, distance_mi, first_hits, top_percent
 from vgeo.records import Floats, RankingReport, RecallAt
 from vgeo.stages.ranking_truth import Ranked, Rule, Truth, answers, positions
+from vgeo.stages.regions import share_or_count
 
 log = logging.getLogger(__name__)
 
@@ -92,17 +93,6 @@ def _check(at: Sequence[str], within_mi: Sequence[float], tolerance_mi: float) -
             raise UsageError(f"{limit:g} miles: must be a distance")
     for text in at:
         share_or_count(text, 100)
-
-
-def share_or_count(text: str, total: int) -> int:
-    """Read `10`, or `1%` of a total, rounded down (code); 0 for a share of less than one. Raises UsageError."""
-    try:
-        wanted = float(text[:-1]) * total / 100 if text.endswith("%") else int(text)
-    except ValueError:
-        wanted = -1
-    if not (0 < wanted < math.inf):
-        raise UsageError(f"recall at {text!r}: give a number, such as 10, or a share of the gallery, such as 1%")
-    return int(wanted + 1e-9)
 
 
 def _why_nothing(rankings: Rankings, unused: Sequence[str]) -> str:
