@@ -39,6 +39,17 @@ def test_another_rule_and_other_thresholds(capfd):
     assert said["recall_at_2"] == 0 and said["top1_within_0.3_mi"] is None and said["top1_mean_error_mi"] is None
 
 
+def test_a_folder_of_frames_is_the_truth(here, capfd):
+    (here / "frames").mkdir()
+    rows = [{"video_id": "v", "frame_index": s, "time_s": s, "path": "x.jpg", "lat_deg": 40.7, "lon_deg": -74 + s / 10}
+            for s in range(3)]  # fmt: skip
+    (here / "frames" / "frames.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (here / "frames" / "settings.json").write_text("{}")
+    assert run(["score-rankings", "clips.json", "--truth", "frames/"]) == 0
+    out, err = capfd.readouterr()
+    assert json.loads(out)["recall_at_1"] == pytest.approx(100 / 3) and err == ""
+
+
 def test_a_table_and_a_row_of_latex(capfd):
     assert run(["score-rankings", "clips.json", "--truth", "track.csv", "--format", "table"]) == 0
     out = capfd.readouterr().out

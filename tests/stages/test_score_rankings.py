@@ -196,6 +196,17 @@ def test_clips_without_a_place_are_counted(drives):
     assert report.queries == len(clips)
 
 
+def test_what_is_ranked_lies_where_its_video_was_though_nothing_was_asked_of_that(drives):
+    tracks, clips = drives
+    a, b = tracks[0].video_id, tracks[1].video_id
+    truth = Truth(known=(), tracks=tuple(tracks))
+    report = score_rankings(of_lists({f"{a}_2": [f"{b}_1"]}), truth)
+    assert report.mean_error_mi == pytest.approx(miles(clips[f"{a}_2"], clips[f"{b}_1"]))
+    report = score_rankings(of_lists({a: [b]}), truth, rule="regions")
+    wanted = miles(*(np.median(track.latlon_deg, axis=0) for track in tracks[:2]))
+    assert report.mean_error_mi == pytest.approx(wanted)
+
+
 def test_a_table_says_what_is_right(tmp_path):
     (tmp_path / "truth.csv").write_text(
         "clip,tile,lat,lon\na_1,t1,40.7,-74\na_2,t2,40.7,-74.1\na_3,t3,,\nb_1,t9,40.7,-74.3\n"

@@ -128,5 +128,5 @@ def score_rankings(
     if format is Format.auto:
         shown = is_stdio(out) and sys.stdout.isatty()
         format = Format.table if shown else _SUFFIXES.get(Path(out).suffix.lower(), Format.json)
-    name = "vgeo" if is_stdio(rankings) else Path(rankings).stem
+    name = "vgeo" if is_stdio(rankings) else Path(rankings.removesuffix(".gz")).stem
     write_output(out, RENDERERS[format.value](report, name))

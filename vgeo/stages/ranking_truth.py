@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vgeo.errors import FormatError, InputError
+from vgeo.formats.frame_folder import FRAMES_FILE
 from vgeo.formats.gallery import Gallery, read_gallery
 from vgeo.formats.ranking_truth import KnownQueries, is_table, read_known
 from vgeo.formats.tracks import read_tracks
@@ -62,8 +63,14 @@ class Answers:
 def read_truth(paths: Sequence[str | os.PathLike[str]]) -> Truth:
     """Read tables and tracks, in any mixture. Raises InputError, FormatError."""
     tables = [path for path in paths if is_table(path)]
-    tracks = [track for path in paths if path not in tables for track in read_tracks(os.fspath(path))]
+    tracks = [track for path in paths if path not in tables for track in read_tracks(_tracks_of(path))]
     return Truth(known=tuple(map(read_known, tables)), tracks=tuple(tracks))
+
+
+def _tracks_of(path: str | os.PathLike[str]) -> str:
+    """The file of a folder of frames that says where they are; other folders are taken as they are."""
+    frames = Path(path) / FRAMES_FILE
+    return os.fspath(frames if frames.is_file() else path)
 
 
 def read_ranked(path: str | os.PathLike[str]) -> Ranked:
@@ -187,9 +194,7 @@ def _blocks(latlon: Floats, known: NDArray[np.bool_], ranked: Ranked) -> list[tu
     return found
 
 
-def positions(
-    ids: Sequence[str], rule: Rule, queries: dict[str, int], answer: Answers, ranked: Ranked | None
-) -> Floats:
+def positions(ids: Sequence[str], truth: Truth, rule: Rule, ranked: Ranked | None, max_gap_s: float) -> Floats:
     """Where the ranked ids are: [I, 2], NaN where that is not known.
 
     In the middle that the gallery says, or that follows from a tile's id; else a centred tile is where its clip is. A
@@ -200,15 +205,18 @@ def positions(
     found = np.full((len(ids), 2), np.nan)
     if ranked is not None:
         _fill(found, ids, {name: r for r, name in enumerate(ranked.ids)}, ranked.latlon_deg)
-    of_one = {names[0]: q for q, names in enumerate(answer.true) if len(names) == 1}
-    if rule == "regions" and (ranked is None or ranked.videos):
-        _fill(found, ids, of_one, answer.latlon_deg)
-    if rule == "cn":
-        nowhere = [i for i in range(len(ids)) if np.isnan(found[i, 0])]
-        rest = found[nowhere]
-        _fill(rest, [ids[i] for i in nowhere], queries | of_one, answer.latlon_deg)
-        found[nowhere] = rest
-    return found
+    if rule == "ucn" or (rule == "regions" and ranked is not None and not ranked.videos):
+        return found
+    video_of = dict(zip(ranked.ids, ranked.videos, strict=False)) if ranked is not None and rule == "regions" else {}
+    own = np.full((len(ids), 2), np.nan)
+    names = [video_of.get(name, name) for name in ids]
+    _of_tracks(names, truth.tracks, rule, own, max_gap_s)
+    for table in truth.known:
+        by_name = {name: row for row, name in enumerate(table.names)}
+        by_true = {} if table.grid else {name: row for row, name in enumerate(table.true)}
+        _fill(own, names, by_name | by_true, table.latlon_deg)
+    first, second = (own, found) if rule == "regions" else (found, own)
+    return np.where(np.isnan(first), second, first)
 
 
 def _fill(found: Floats, ids: Sequence[str], row: dict[str, int], latlon_deg: Floats) -> None:

@@ -51,8 +51,7 @@ def score_rankings(
     number = {name: n for n, name in enumerate(rankings.ids)}
     true_QM = _padded([[number[name] for name in found.true[q] if name in number] for q in known.tolist()])
     truth_deg = found.latlon_deg[known]
-    row = {name: q for q, name in enumerate(rankings.queries)}
-    places_deg = positions(rankings.ids, rule, row, found, ranked)
+    places_deg = positions(rankings.ids, truth, rule, ranked, max_gap_s)
     longest = int(rankings.lengths[known].max())
     gallery = size if size is not None else _size(truth, rule, ranked)
     near = places_deg if rule == "cn" else None
