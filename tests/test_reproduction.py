@@ -4,6 +4,7 @@ The pictures, the weights and the papers' sizes are not at hand: pictures, featu
 training is made small by a --config beside each command.
 """
 
+import json
 import os
 import re
 import shlex
@@ -12,10 +13,12 @@ import sys
 from pathlib import Path
 
 import cityguessrmaker
+import gamamaker
 import mslsmaker
 import numpy as np
 import pytest
 import scenemaker
+from PIL import Image
 from textmaker import make_clip
 
 from tests.test_readme import README
@@ -42,6 +45,27 @@ layers = 1
 heads = 2
 mlp = 16
 scene_widths = [16]
+"""
+SMALL_GAMA = """
+init = "scratch"
+width = 4
+heads = 2
+feedforward = 16
+aerial_stem = "torchvision"
+frame_px = [18, 34]
+crop_px = [16, 32]
+tile_px = 36
+tile_crop_px = 32
+tokens = 2
+embed_dim = 16
+"""
+SMALL_SCREENING = """
+init = "scratch"
+width = 4
+aerial_stem = "torchvision"
+tile_px = 36
+tile_crop_px = 32
+embed_dim = 16
 """
 CITIES = [
     ("Copenhagen", "Denmark", 55.68, 12.57),
@@ -171,3 +195,68 @@ def test_every_command_of_cityguessr_runs(tmp_path: Path) -> None:
         **ladder,
         **images,
     }
+
+
+@pytest.mark.slow
+def test_every_command_of_gama_runs(tmp_path: Path) -> None:
+    """Four videos to train on, two of them by day, and three to find; the published lists name them."""
+    root = tmp_path / "GAMa"
+    rides = {split: [gamamaker.drive(f"{split[0]}{i}", 25, 40.7 + i / 50, -73.95 if split == "train" else -122.4,
+                                     split=split) for i in range(4 if split == "train" else 3)]
+             for split in ("train", "val")}  # fmt: skip
+    for ride in (*rides["train"], *rides["val"]):
+        gamamaker.write_ride(root, ride)
+    for number, path in enumerate(sorted(root.glob("video_data/*/*/*.png"))):
+        Image.new("RGB", (34, 18), (number % 256, 7 * number % 256, 13 * number % 256)).save(path)
+    pictures = {ride.name: len(list((root / "video_data" / "train" / f"{ride.name}.mov").iterdir()))
+                for ride in rides["train"]}  # fmt: skip
+    videos = [f"{name} {count}" for name, count in pictures.items()]
+    clips, tiles = _clips_and_tiles(root, [ride.name for ride in rides["val"]])
+    gamamaker.write_lists(root / "list", {"train.list": videos, "train_day.list": videos[:2],
+                                          "val_gps_day.list": clips, "gallery_gps.list": tiles})  # fmt: skip
+    (tmp_path / "gama.toml").write_text(SMALL_GAMA)
+    (tmp_path / "screening.toml").write_text(SMALL_SCREENING)
+    out = type_all(
+        "GAMa",
+        tmp_path,
+        f"""
+  train*--method\\ gama*) set -- "$@" --config {tmp_path}/gama.toml --epochs 1;;
+  train*--method\\ screening*) set -- "$@" --config {tmp_path}/screening.toml --epochs 1;;
+""",
+    )
+    settings = {}
+    for name in trained(tmp_path):
+        model = read_model(tmp_path / "models" / name)
+        names = ("transformer", "augment", "ground", "loss") if model.method == "gama" else ("small", "sequence")
+        settings[name] = tuple(model.config[key] for key in names)
+    cbn = ("none", "crop", "video", "ntxent")
+    assert settings == {
+        "gama": ("aerial", "full", "video", "ntxent"),
+        "gama-all": ("aerial", "full", "video", "ntxent"),
+        "combined": ("none", "full", "video", "ntxent"),
+        "combined-all": ("none", "full", "video", "ntxent"),
+        "video-tx": ("video", "full", "video", "ntxent"),
+        "dual-tx": ("both", "full", "video", "ntxent"),
+        **dict.fromkeys(("cbn", "cbn-ucn"), cbn),
+        **dict.fromkeys(("triplet-bn", "triplet-bn-ucn"), (*cbn[:3], "triplet")),
+        **dict.fromkeys(("image-cbn", "image-cbn-ucn"), (*cbn[:2], "image", "ntxent")),
+        "screening": ("2d", 32),
+        "2d-8": ("2d", 8),
+        "3d-8": ("3d", 8),
+        "3d-32": ("3d", 32),
+    }
+    assert out.count('"rule": "ucn"') == 3 and out.count('"rule": "regions"') == 4 and out.count('"rule": "cn"') == 13
+
+
+def _clips_and_tiles(root: Path, videos: list[str]) -> tuple[list[str], list[str]]:
+    """Lines of val_gps_day.list (video, second, tile) and of gallery_gps.list (tile, video)."""
+    clips, tiles = [], []
+    for video in videos:
+        info = json.loads((root / "info" / "val" / f"{video}.json").read_text())
+        for location in info["locations"]:
+            second = round((location["timestamp"] - info["startTime"]) / 1000)
+            tile = gamamaker.tile_name(location["latitude"], location["longitude"])
+            if 0 <= second <= 23:
+                clips.append(f"{video} {second} {tile}")
+                tiles.append(f"{tile} {video}")
+    return clips, list(dict.fromkeys(tiles))
