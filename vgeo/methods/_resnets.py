@@ -7,8 +7,10 @@ comes in: 26.9 GMACs for a tile of 224 pixels, where torchvision's takes 1.8 (co
 Shapes: B pictures or clips, T frames, H x W pixels, D = 8 widths, h x w (and t) of a feature map.
 """
 
+from contextlib import nullcontext
 from typing import Literal, get_args
 
+import torch
 from torch import Tensor, nn
 
 from vgeo.layers.joined_norm import JoinedNorm, join_norms
@@ -80,11 +82,17 @@ class R3d18(nn.Module):
         _draw(self)
 
     def forward(self, pixels_BCTHW: Tensor) -> Tensor:
-        """Pixels [B, 3, T, H, W] -> [B, D, t, h, w]."""
-        x = self.stem(pixels_BCTHW)
-        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
-            for block in layer:
-                x = self.dropout(block(x))  # after every residual block (code)
+        """Pixels [B, 3, T, H, W] -> [B, D, t, h, w].
+
+        On a CPU always in float32: there PyTorch's (2.15) gradients of 3D convolutions in bfloat16 read memory that
+        nothing was written to, on maps of 2 frames, such as the third layer's.
+        """
+        on_cpu = pixels_BCTHW.device.type == "cpu"
+        with torch.autocast("cpu", enabled=False) if on_cpu else nullcontext():
+            x = self.stem(pixels_BCTHW.float() if on_cpu else pixels_BCTHW)
+            for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
+                for block in layer:
+                    x = self.dropout(block(x))  # after every residual block (code)
         return x
 
 
