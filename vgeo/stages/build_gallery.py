@@ -56,19 +56,13 @@ def build_gallery(
     """Build a gallery of a kind (grid, points, cities or aerial), write it to `out` and return it.
 
     inputs: none means features.h5; for cities, all of GeoNames; for aerial the one folder or file of tiles (none means
-    tiles), or of a data set; nothing where `within` says it all. split: of the
-    inputs' positions, as in `read_places`; for cities it has no meaning. text: encodes the names of cities and of what
-    they lie in. model: embeds the rows; the keys are stored under its hash. format: by the suffix of `out` when None.
+    tiles), or of a data set; nothing where `within` says it all. split: of the inputs' positions, as in `read_places`;
+    for cities it has no meaning. text: encodes the names of cities and of what they lie in. aerial: which tiles. model:
+    embeds the rows; the keys are stored under its hash. format: by the suffix of `out` when None.
     Raises UsageError, InputError, FormatError or OutputError, and writes nothing then.
     """
-    if kind not in KINDS:
-        raise UsageError(f"no kind of gallery {kind!r}; there are {', '.join(KINDS)}")
-    if format_of(out, format) != "h5" and kind == "aerial":
-        raise UsageError(f"{out}: a gallery of tiles needs HDF5; give --out a name that ends in .h5")
-    if format_of(out, format) != "h5" and (keep_features or text is not None or model is not None):
-        raise UsageError(f"{out}: features, text and keys need HDF5; give --out a name that ends in .h5")
-    if text is not None and kind != "cities":
-        raise UsageError(f"text is of the names of cities, which a gallery of kind {kind} has not")
+    holds = [name for name, given in (("features", keep_features), ("text", text), ("keys", model)) if given]
+    _check_kind(kind, out, format, holds)
     check_output(out, overwrite)
     if kind == "cities":
         if inputs and countries:
@@ -95,6 +89,17 @@ def build_gallery(
         gallery = replace(gallery, keys={model.hash: np.asarray(keys, np.float32)})
     write_gallery(out, gallery, format)
     return gallery
+
+
+def _check_kind(kind: str, out: Source, format: str | None, holds: Sequence[str]) -> None:
+    """Raise UsageError unless a gallery of that kind can hold what is asked for, in the format of `out`."""
+    if kind not in KINDS:
+        raise UsageError(f"no kind of gallery {kind!r}; there are {', '.join(KINDS)}")
+    if format_of(out, format) != "h5" and (kind == "aerial" or holds):
+        what = "a gallery of tiles needs" if kind == "aerial" else "features, text and keys need"
+        raise UsageError(f"{out}: {what} HDF5; give --out a name that ends in .h5")
+    if "text" in holds and kind != "cities":
+        raise UsageError(f"text is of the names of cities, which a gallery of kind {kind} has not")
 
 
 def build_points(
