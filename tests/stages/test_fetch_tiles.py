@@ -12,7 +12,7 @@ import pytest
 from tileserver import PNG, Ask, Say, Server, picture, serving
 
 from vgeo import __version__
-from vgeo.errors import BusyError, OutputError, ServerError, SettingError, UsageError
+from vgeo.errors import BusyError, FormatError, OutputError, ServerError, SettingError, UsageError
 from vgeo.formats.tile_folder import TileFolder
 from vgeo.formats.tile_template import TileTemplate
 from vgeo.records import Outcome
@@ -332,3 +332,11 @@ def test_more_than_allowed_is_refused_before_anything(tmp_path: Path) -> None:
         plan_for(server, tmp_path / "tiles", max_tiles=8)  # they are there
     with pytest.raises(UsageError, match="--attribution"):
         plan_for(server, tmp_path / "tiles", attribution=" ")
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"minzoom": "9"}'])
+def test_a_damaged_description_is_said(text: str, tmp_path: Path) -> None:
+    (tmp_path / "tiles").mkdir()
+    (tmp_path / "tiles" / "tiles.json").write_text(text)
+    with serving(lambda ask: PNG) as server, pytest.raises(FormatError, match=r"tiles\.json"):
+        plan_for(server, tmp_path / "tiles")

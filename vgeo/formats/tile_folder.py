@@ -144,15 +144,11 @@ def _description(path: Path, source: TileSource, zoom: int, tiles: list[Tile]) -
     """TileJSON of what is there and what is about to come."""
     before = _read_description(path) or {}
     columns, rows = [x for x, _ in tiles], [y for _, y in tiles]
-    south_west, _ = bounds(min(columns), max(rows), zoom)
-    _, north_east = bounds(max(columns), min(rows), zoom)
-    west, south = south_west[1], south_west[0]
-    east, north = north_east[1] if north_east[1] > west else 180.0, north_east[0]
-    box = [float(west), float(south), float(east), float(north)]
+    south_west, north_east = bounds(min(columns), max(rows), zoom)[0], bounds(max(columns), min(rows), zoom)[1]
+    box = [float(edge) for edge in (south_west[1], south_west[0], north_east[1], north_east[0])]
     known = before.get("bounds")
-    if isinstance(known, list) and len(known) == 4 and all(isinstance(value, int | float) for value in known):
-        box = [*(min(a, b) for a, b in zip(box[:2], known[:2], strict=True))]
-        box += [max(a, b) for a, b in zip((float(east), float(north)), known[2:], strict=True)]
+    if isinstance(known, list) and len(known) == 4 and all(isinstance(edge, int | float) for edge in known):
+        box = [*map(min, box[:2], known[:2]), *map(max, box[2:], known[2:])]
     return {
         "tilejson": "3.0.0",
         "tiles": [source.template],
