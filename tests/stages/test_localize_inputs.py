@@ -7,8 +7,8 @@ import pytest
 
 from tests.training.worlds import write_features
 from vgeo.errors import InputError
-from vgeo.stages.localize import default_model
 from vgeo.stages.localize_inputs import find_tasks
+from vgeo.stages.localize_models import default_model
 
 
 def test_only_the_clips_of_a_split(tmp_path: Path) -> None:

@@ -5,25 +5,23 @@ import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from vgeo import methods
 from vgeo.device import announce, choose
 from vgeo.encoders._windows import common_windows
 from vgeo.encoders.base import Encoder
 from vgeo.errors import InputError, UsageError
-from vgeo.formats.checkpoints import CONFIG
-from vgeo.formats.gallery import Gallery, read_gallery
+from vgeo.formats.gallery import Gallery
 from vgeo.logs import SILENT, Progress
 from vgeo.methods.base import OWN, Classifier
 from vgeo.records import Localization, parse_utc
 from vgeo.stages.batch import Batch, Item
 from vgeo.stages.classifier import ClassLocalizer
 from vgeo.stages.encode import FrameStream, Viewing, encode_stream, streams_ahead
-from vgeo.stages.hierarchy import KEEP, Screen, read_screen
+from vgeo.stages.hierarchy import Screen
 from vgeo.stages.localize_eyes import as_trained, check_files, encoders_of, own_eyes
 from vgeo.stages.localize_inputs import PathLike, Task, find_tasks, matching
+from vgeo.stages.localize_models import default_model, gallery_of, screen_of
 from vgeo.stages.localizer import ClipQuery, Localizer, needed_by
 from vgeo.stages.method_encoder import MethodEncoder
 from vgeo.stages.models import Model, load_model
@@ -34,12 +32,7 @@ from vgeo.video.sampling import Sampling
 
 log = logging.getLogger(__name__)
 
-DEFAULT_MODELS = Path("models")
-DEFAULT_GALLERY = Path("gallery.h5")
-SCREENING = "screening"
 AHEAD = max(2, min(4, os.cpu_count() or 1))  # clips that are decoded at a time
-
-_KINDS = {"features": " points --keep-features", "tiles": " aerial TILES"}
 
 Streams = Generator[FrameStream, None, None]
 
@@ -239,14 +232,9 @@ def prepare(
             f"{loaded.name} finds regions for what gama has placed: 'vgeo localize CLIP --method gama --screening "
             f"{loaded.folder}', or 'vgeo rank'"
         )
-    screen = _screen(loaded, screening, keep)
+    screen = screen_of(loaded, screening, keep)
     if isinstance(loaded.method, Classifier):
-        if gallery is not None:
-            raise UsageError(f"--gallery: {loaded.name} answers with the cities it was trained on; leave it out")
-        if refine_km is not None:
-            raise UsageError(f"--refine-km: {loaded.name} knows cities, which are not divided; leave it out")
-        if smoothing is not None:
-            raise UsageError(f"--smooth: {loaded.name} answers for a whole clip, not frame by frame; leave it out")
+        _refuse(loaded, {"gallery": gallery, "refine-km": refine_km, "smooth": smoothing})
         announce(compute)
         placer = ClassLocalizer(loaded, compute, top_k=top_k, places=places, by_vote=vote, per_window=per_window)
         return Prepared(tasks, placer, own_eyes(placer, tasks, compute, chosen, offline), viewing)
@@ -254,7 +242,7 @@ def prepare(
         raise UsageError(f"--per-window: {loaded.name} answers for each frame; leave it out")
     if refine_km is not None:
         check_refinable(loaded, refine_km)
-    candidates = gallery if isinstance(gallery, Gallery) else _read_gallery(gallery, loaded)
+    candidates = gallery if isinstance(gallery, Gallery) else gallery_of(gallery, loaded)
     needed = needed_by(loaded, candidates)
     check_files(tasks, needed)
     announce(compute)
@@ -270,53 +258,13 @@ def prepare(
     return Prepared(tasks, localizer, encoders, viewing)
 
 
-def default_model(model: PathLike | None) -> PathLike | None:
-    """The given one; for a method without released weights the model of its name trained here; else the newest here.
-
-    None, when nothing was trained here: GeoCLIP's released weights.
-    """
-    trained = [
-        path
-        for path in sorted(DEFAULT_MODELS.glob(f"*/{CONFIG}"), key=lambda path: path.stat().st_mtime)
-        if path.parent.name != SCREENING  # which says where to look, not where clips are
-    ]
-    if model is not None:
-        own = DEFAULT_MODELS / os.fspath(model)
-        return own if model in methods.names() and model != "geoclip" and (own / CONFIG) in trained else model
-    if not trained:
-        return None
-    folder = trained[-1].parent
-    others = f" (of {len(trained)}, the newest)" if len(trained) > 1 else ""
-    log.info("model %s%s, which was trained here; --method geoclip takes the released weights", folder, others)
-    return folder
-
-
-def _screen(model: Model, screening: PathLike | Model | None, keep: str | None) -> Screen | None:
-    """The given screening network, or the one that was trained here. Raises UsageError for a model without tiles."""
-    if model.method.gallery_kind != "tiles":
-        if screening is not None or keep is not None:
-            raise UsageError(f"--screening and --keep: {model.name} searches no tiles; leave them out")
-        return None
-    here = DEFAULT_MODELS / SCREENING
-    if screening is None and (here / CONFIG).exists():
-        log.info("regions found by %s, which was trained here; --screening none searches the whole gallery alone", here)
-        screening = here
-    if screening is None or screening == "none":
-        if keep is not None:
-            raise UsageError("--keep: is of the regions that --screening finds, and there is none")
-        return None
-    return read_screen(screening if isinstance(screening, Model) else load_model(screening), keep=keep or KEEP)
-
-
-def _read_gallery(path: PathLike | None, model: Model) -> Gallery:
-    """The given gallery, the model's own, or the one that lies here."""
-    if path is None:
-        path = model.gallery
-    if path is None:
-        if not DEFAULT_GALLERY.exists():
-            build = f"vgeo build-gallery{_KINDS.get(model.method.gallery_kind, '')}"
-            raise InputError(f"model {model.name} has no gallery of its own; make one with '{build}'")
-        path = DEFAULT_GALLERY
-    gallery = read_gallery(path)
-    log.info("gallery %s, %d places", path, len(gallery))
-    return gallery
+def _refuse(model: Model, asked: Mapping[str, Any]) -> None:
+    """Raise UsageError for what a model that knows cities as classes cannot do."""
+    why = {
+        "gallery": "answers with the cities it was trained on",
+        "refine-km": "knows cities, which are not divided",
+        "smooth": "answers for a whole clip, not frame by frame",
+    }
+    for option, value in asked.items():
+        if value is not None:
+            raise UsageError(f"--{option}: {model.name} {why[option]}; leave it out")

@@ -25,8 +25,9 @@ from vgeo.search.exact import top_k
 from vgeo.search.hierarchical import top_k_within
 from vgeo.stages.batch import Batch
 from vgeo.stages.hierarchy import KEEP, RegionRanking, read_screen
-from vgeo.stages.localize import DEFAULT_GALLERY, DEFAULT_MODELS, SCREENING, default_model, prepare
+from vgeo.stages.localize import prepare
 from vgeo.stages.localize_inputs import PathLike
+from vgeo.stages.localize_models import DEFAULT_GALLERY, DEFAULT_MODELS, SCREENING, default_model
 from vgeo.stages.localizer import ClipQuery, Localizer
 from vgeo.stages.models import Model, load_model
 from vgeo.stages.regions import how_many, kept_regions, members, region_ids, tile_ids
