@@ -8,8 +8,8 @@ encoder sees all of them and takes the mean of what they give, another sees a re
 two heads bring both to one sphere. Learnt first on the true tiles, then on those that GAMa-Net predicts. The best
 regions are the gallery in which GAMa-Net looks for the clips again.
 
-Implemented: both kinds of small encoder and both lengths of table 4, both trainings, as published. In a sequence that
-is shorter than it should be, each tile counts once in the mean; the code repeats the last.
+Implemented: both kinds of small encoder and both lengths of table 4, both trainings, as published. Which tiles a
+sequence is made of, and what fills a short one up, training/sequence_store.py says.
 
 Shapes: B videos, T small tiles, S pixels of a tile's side, D width of a feature map, h, w its places, E embedding
 width, G regions of the gallery.
@@ -75,7 +75,7 @@ class Screening(Retriever):
     def queries(self, clips: Clips) -> Tensor:
         if clips.frames_BTHWC is None:
             return F.normalize(clips.features[OWN].float(), dim=-1)
-        return self._embed_sequences(middle(clips.frames_BTHWC, self._crop), clips.mask_BT)[:, None]
+        return self._embed_sequences(middle(self._sequence(clips.frames_BTHWC), self._crop), clips.mask_BT)[:, None]
 
     def keys(self, places: Places) -> Tensor:
         if places.tiles_GSSC is None:
@@ -106,7 +106,7 @@ class Screening(Retriever):
         device = clips.frames_BTHWC.device
         small = draw_cuts(videos * length, room, generator, device, c.augment, turn=True)  # each tile its own
         large = draw_cuts(videos, room, generator, device, c.augment, turn=True)
-        pieces_NSSC = cut_out(clips.frames_BTHWC.flatten(0, 1)[:, None], small, self._crop)[:, 0]
+        pieces_NSSC = cut_out(self._sequence(clips.frames_BTHWC).flatten(0, 1)[:, None], small, self._crop)[:, 0]
         regions_BSSC = cut_out(brought_to(clips.tiles_BSSC, c.tile_px)[:, None], large, self._crop)[:, 0]
         with counting(self.small, real_B.repeat_interleave(length) if c.small == "2d" else real_B):
             small_BE = self._embed_sequences(pieces_NSSC.unflatten(0, (videos, length)), clips.mask_BT)
@@ -118,6 +118,10 @@ class Screening(Retriever):
     @property
     def _crop(self) -> tuple[int, int]:
         return self.config.tile_crop_px, self.config.tile_crop_px
+
+    def _sequence(self, tiles_BTSSC: Tensor) -> Tensor:
+        """Tiles of any size, at that which is cut from."""
+        return brought_to(tiles_BTSSC.flatten(0, 1), self.config.tile_px).unflatten(0, tiles_BTSSC.shape[:2])
 
     def _embed_sequences(self, tiles_BTSSC: Tensor, mask_BT: Tensor) -> Tensor:
         pixels_BTCSS = normalised(tiles_BTSSC.permute(0, 1, 4, 2, 3), HALF)

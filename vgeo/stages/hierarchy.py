@@ -4,7 +4,9 @@ Shapes: T clips of a video, E embedding width, R regions.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -16,7 +18,7 @@ from vgeo.formats.gallery import Gallery, read_gallery
 from vgeo.formats.tile_pictures import tile_pictures
 from vgeo.logs import SILENT, Progress
 from vgeo.methods.base import Clips
-from vgeo.search.exact import top_k
+from vgeo.search.exact import Spread, top_k
 from vgeo.stages.keys import gallery_keys
 from vgeo.stages.models import Model
 from vgeo.stages.regions import how_many, members, region_ids
@@ -101,12 +103,39 @@ class HierarchicalGallery:
         return self._whole.best(queries_TE)
 
     def __call__(self, queries_TE: Tensor, first_TE: Tensor | None, *, k: int, rows: int, within_km: float) -> Answers:
-        """Find k distinct places a clip, and the best `rows`, in the video's best regions; as ExactGallery does."""
+        """Find k distinct places a clip, and the best `rows`, in the video's best regions; as ExactGallery does.
+
+        A video of about as many clips as the screening network sees, as GAMa's are, has regions of its own; ours: a
+        longer one is cut into pieces of about that many, for it drives on to other regions. Where one piece's regions
+        hold fewer places than asked for, all clips get so many.
+        """
+        pieces = max(1, round(len(queries_TE) / self._rank.length))
+        bounds = np.linspace(0, len(queries_TE), pieces + 1).round().astype(int)
+        parts = [self._piece(queries_TE[a:b], k=k, rows=rows, within_km=within_km) for a, b in pairwise(bounds)]
+        return parts[0] if pieces == 1 else _joined(parts)
+
+    def _piece(self, queries_TE: Tensor, *, k: int, rows: int, within_km: float) -> Answers:
+        """The answers for a video, or a piece of one."""
         regions = self._rank(self._whole.best_rows(queries_TE[: self._rank.length]), self._count)
         log.debug("best regions: %s", ", ".join(self._ids[region] for region in regions[:5]))
         left = self._members.rows_of(regions)
         if not len(left):
             log.warning("the best regions hold no tile of the gallery; answered from all of it")
-            return self._whole(queries_TE, first_TE, k=k, rows=rows, within_km=within_km)
-        found = self._whole.part(left)(queries_TE, first_TE, k=k, rows=rows, within_km=within_km)
+            return self._whole(queries_TE, None, k=k, rows=rows, within_km=within_km)
+        found = self._whole.part(left)(queries_TE, None, k=k, rows=rows, within_km=within_km)
         return found._replace(row_TK=left[found.row_TK])
+
+
+def _joined(parts: Sequence[Answers]) -> Answers:
+    """Answers of pieces, one after the other, with as many candidates as all have."""
+    k, rows = (min(getattr(part, name).shape[1] for part in parts) for name in ("candidates_deg", "row_TK"))
+    return Answers(
+        np.concatenate([part.candidates_deg[:, :k] for part in parts]),
+        np.concatenate([part.probability_TK[:, :k] for part in parts]),
+        Spread(
+            torch.cat([part.spread.confidence_N for part in parts]),
+            torch.cat([part.spread.radius_km_N for part in parts]),
+        ),
+        np.concatenate([part.row_TK[:, :rows] for part in parts]),
+        np.concatenate([part.row_probability_TK[:, :rows] for part in parts]),
+    )
