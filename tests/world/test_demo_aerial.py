@@ -59,12 +59,9 @@ def test_everything_is_made(tiny: tuple[Path, list[str]]) -> None:
     assert "Done in" in lines[-1]
 
 
-def test_localize_draws_the_tiles_too(tiny: tuple[Path, list[str]], tmp_path: Path) -> None:
-    folder, page = tiny[0], tmp_path / "page.html"
-    words = ["localize", str(folder / "clips" / "val"), "--model", str(folder / "models" / "gama")]
-    assert run_vgeo([*words, "--out", str(tmp_path / "t.geojson"), "--map", str(page)]) == 0
-    tiles = json.loads(page.read_text().split('id="data">')[1].split("</script>")[0])["tiles"]
-    assert tiles["note"] == CREDIT and tiles["answers"] >= 1  # crops of around.h5, the model's own gallery
+def test_localize_draws_the_tiles_too(tiny: tuple[Path, list[str]]) -> None:
+    tiles = json.loads((tiny[0] / "found.html").read_text().split('id="data">')[1].split("</script>")[0])["tiles"]
+    assert tiles["note"] == CREDIT and tiles["answers"] >= 1
 
 
 def test_a_demo_of_the_other_kind_is_kept(tiny: tuple[Path, list[str]]) -> None:
@@ -85,7 +82,7 @@ def test_an_unknown_kind_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.slow
 def test_whole_demo_as_typed(tmp_path: Path) -> None:
-    """A few minutes on two idle cores, and far better than chance: a third of the frames within 100 m."""
+    """A few minutes on two idle cores, and the right city for most frames of drives never seen."""
     from vgeo.stages.score_trajectory import score
 
     began = time.monotonic()
@@ -95,7 +92,7 @@ def test_whole_demo_as_typed(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     report = score(read_tracks(tmp_path / "it" / "tracks.geojson"), read_tracks(tmp_path / "it" / "clips" / "val"))
     print(f"{seconds:.0f} s, median error {report.frames.median_km * 1000:.0f} m")
-    assert report.frames.median_km < 0.2
+    assert report.frames.median_km < 0.15
     if os.getloadavg()[0] < 3:
         assert seconds < 400
     assert STAGES["aerial"].settings.clips == 60

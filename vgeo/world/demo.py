@@ -38,7 +38,7 @@ Runner = Callable[[Sequence[str]], int]  # runs the words after "vgeo" and retur
 
 STATE = "demo.json"
 MADE = ("clips", "tiles", "frames", "features.h5", "features.h5.parts", "gallery.h5", "around.h5", "tiles.h5", "models")
-MADE_TOO = ("tracks.geojson", *PICTURES)
+MADE_TOO = ("tracks.geojson", "found.html", *PICTURES)
 CREDIT = "vgeo, a made-up world"
 
 
