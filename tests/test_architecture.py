@@ -1,6 +1,7 @@
 """The floors of the package: an import never points up."""
 
 import ast
+from collections import Counter
 from pathlib import Path
 
 import vgeo
@@ -90,3 +91,9 @@ def test_a_method_reads_no_file_and_prints_nothing() -> None:
         }
         assert not calls & {"open", "print"}, path
         assert "cuda" not in path.read_text(), path
+
+
+def test_no_two_test_files_have_one_name() -> None:
+    """pytest imports them by their names alone: of two, it would collect none."""
+    names = Counter(path.name for path in Path(__file__).parent.rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []
