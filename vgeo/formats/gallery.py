@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from vgeo.encoders.base import EncoderSpec
 from vgeo.errors import FormatError, UsageError
 from vgeo.formats import gallery_text
-from vgeo.formats.picture_place import written_to
+from vgeo.formats.picture_place import PATH, REGION, TILE, written_to
 from vgeo.formats.safe_h5 import (
     H5Data,
     find_dataset,
@@ -42,7 +42,7 @@ FORMAT = "vgeo-gallery"
 VERSION = 1
 FORMATS = ("h5", "csv", "geojson")
 _SUFFIXES = {".h5": "h5", ".hdf5": "h5", ".csv": "csv", ".geojson": "geojson", ".json": "geojson"}
-NAMING = ("tile", "region", "path")  # labels that pictures of rows are found by
+NAMING = (TILE, REGION, PATH)  # labels that pictures of rows are found by
 _CHUNK_ROWS = 2**16
 
 

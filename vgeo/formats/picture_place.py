@@ -12,6 +12,8 @@ from vgeo.errors import FormatError, InputError
 if TYPE_CHECKING:
     from vgeo.formats.gallery import Gallery
 
+PICTURED = ("tiles", "regions")  # kinds of galleries whose rows are pictures from above
+TILE, REGION, VIDEO, PATH = "tile", "region", "video", "path"  # labels: ids of rows, of what video, of what file
 _MOST_UP = 3  # folders above the gallery's: models/gama/gallery.h5 beside tiles/
 
 

@@ -23,13 +23,12 @@ from PIL import Image
 
 from vgeo.errors import FormatError, InputError
 from vgeo.formats.gallery import Gallery
-from vgeo.formats.picture_place import place_of
+from vgeo.formats.picture_place import PATH, REGION, TILE, VIDEO, place_of
 from vgeo.formats.threads import in_order
 from vgeo.formats.tile_crops import TileCrops, corner
 from vgeo.formats.tile_store import Pixels, check_picture, decode_picture, decode_tile, open_tiles, read_file
-from vgeo.geo.tiles import ZOOM
+from vgeo.geo.tiles import TILE_PX, ZOOM
 
-TILE, REGION, PATH = "tile", "region", "path"  # labels
 _BATCHES_AHEAD = 3
 
 
@@ -105,7 +104,7 @@ def gallery_of_files(
     videos: Sequence[str] | None = None,
     splits: Sequence[str] | None = None,
     zoom: int = ZOOM,
-    size_px: int = 256,
+    size_px: int = TILE_PX,
     across: int | None = None,
     attribution: str = "",
 ) -> Gallery:
@@ -120,7 +119,7 @@ def gallery_of_files(
     state = hashlib.sha256()
     for mark in in_order(lambda path: _check_file(folder, path, size_px, kind), paths):
         state.update(mark)
-    labels = {TILE if kind == "tiles" else REGION: ids, PATH: paths, "video": videos, "split": splits}
+    labels = {TILE if kind == "tiles" else REGION: ids, PATH: paths, VIDEO: videos, "split": splits}
     return Gallery(
         latlon_deg=np.asarray(latlon_deg, np.float64).reshape(len(ids), 2),
         labels={name: np.array([*values, None], object)[:-1] for name, values in labels.items() if values is not None},

@@ -17,6 +17,8 @@ Floats = NDArray[np.float64]
 Tile = tuple[int, int]
 
 ZOOM = 19  # of GAMa's pictures
+TILE_PX = 256  # side of its tiles, in pixels
+ACROSS = 7  # side of its regions, in tiles (sec. 3: 1792 of 256 pixels)
 MOST_ZOOM = 24  # 1.5 cm a pixel; no imagery is finer
 MAX_LAT_DEG = math.degrees(math.atan(math.sinh(math.pi)))  # 85.0511: beyond it the square map ends
 HALF_M = mercantile.CE / 2  # of the map's side, in its own metres

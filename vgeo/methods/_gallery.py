@@ -12,11 +12,11 @@ from torch import Tensor
 
 from vgeo.errors import FormatError
 from vgeo.formats.gallery import Gallery
+from vgeo.formats.picture_place import PICTURED
 from vgeo.formats.tile_pictures import tile_pictures
 from vgeo.methods.base import Clips, Places, Retriever
 from vgeo.search.exact import Keys, top_k
 
-PICTURES = ("tiles", "regions")  # kinds of galleries whose rows are pictures
 _TILES = 64  # of 256 x 256 at once: activations of the published stem are 800 MB a layer then
 _TILES_ON_CPU = 16  # where more are no faster
 
@@ -35,7 +35,7 @@ def embed_rows(
     Never in bf16, whose rounding is larger than the distance between the keys of neighbours: answers would change.
     Tiles come in smaller batches, decoded ahead. Raises InputError or FormatError for a tile that cannot be read.
     """
-    if method.gallery_kind in PICTURES and level is None:
+    if method.gallery_kind in PICTURED and level is None:
         yield from _embed_tiles(method, gallery, device, rows, range(len(gallery)) if of is None else of)
         return
     places = gallery if of is None else gallery.take(np.asarray(of, np.int64))
@@ -56,7 +56,7 @@ def _embed_tiles(
     method: Retriever, gallery: Gallery, device: torch.device, most: int, of: Sequence[int]
 ) -> Iterator[Tensor]:
     kind = gallery.attributes.get("kind")
-    if kind in PICTURES and kind != method.gallery_kind:
+    if kind in PICTURED and kind != method.gallery_kind:
         raise FormatError(f"a gallery of {kind}, but the model embeds {method.gallery_kind}; build one of these")
     size = min(most, _TILES if device.type != "cpu" else _TILES_ON_CPU)
     first = 0

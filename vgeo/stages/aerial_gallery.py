@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from vgeo.errors import InputError, UsageError
 from vgeo.formats.gallery import Gallery
+from vgeo.formats.picture_place import REGION, TILE, VIDEO
 from vgeo.formats.threads import in_order
 from vgeo.formats.tile_crops import corner, under
 from vgeo.formats.tile_store import TileStore, open_tiles
 from vgeo.geo.sphere import wrap_lon
 from vgeo.geo.tile_blocks import whole_blocks
-from vgeo.geo.tiles import MAX_LAT_DEG, MOST_ZOOM, Tile, block, position, square_of, tile_of
+from vgeo.geo.tiles import ACROSS, MAX_LAT_DEG, MOST_ZOOM, TILE_PX, Tile, block, position, square_of, tile_of
 from vgeo.logs import SILENT, Progress
 from vgeo.records import Floats
 from vgeo.stages.aerial_places import Seconds, Source, read_seconds
@@ -30,7 +31,6 @@ from vgeo.stages.gama_data import published_pairs, published_regions
 log = logging.getLogger(__name__)
 
 DEFAULT_TILES = "tiles"
-GAMA_PX = 256  # side of the published tiles
 
 
 class AerialRules(NamedTuple):
@@ -39,7 +39,7 @@ class AerialRules(NamedTuple):
     around: Sequence[Source] = ()  # inputs whose positions crops, or regions, are centred on; none: the tiles as cut
     regions: bool = False  # large squares, shrunk to one tile
     zoom: int | None = None  # None: that of the tiles, 19 where they do not say
-    across: int = 7  # tiles of a region's side (GAMa, sec. 4.2)
+    across: int = ACROSS  # tiles of a region's side
     step: int = 4  # tiles from one region to the next; ours: most drives of 400 m lie within one of them
     split: str | None = None  # of the inputs' videos
     layout: str | None = None  # the tiles are those of a published data set, whose folder is given
@@ -77,8 +77,8 @@ def build_aerial(path: Source, rules: AerialRules | None = None, progress: Progr
     if rules.across < 1 or not 1 <= rules.step <= rules.across:
         raise UsageError(f"--across {rules.across} --step {rules.step}: the step must be from 1 to the tiles across")
     store = open_tiles(path, rules.zoom)
-    if store.size_px != GAMA_PX:
-        log.warning("%s: tiles of %d pixels; GAMa's are of %d", path, store.size_px, GAMA_PX)
+    if store.size_px != TILE_PX:
+        log.warning("%s: tiles of %d pixels; GAMa's are of %d", path, store.size_px, TILE_PX)
     if rules.around:
         seconds = read_seconds(rules.around, rules.split)
         rows = _areas(store, seconds, rules.across) if rules.regions else _crops(store, seconds)
@@ -118,7 +118,7 @@ def _published(root: Source, rules: AerialRules, progress: Progress) -> Gallery:
 def _tiles(store: TileStore) -> _Rows:
     tiles = store.tiles()
     centres = np.array([square_of(x, y, store.zoom)[0] for x, y in tiles])
-    return _Rows("tiles", centres, {"tile": [f"{x}_{y}" for x, y in tiles]}, tiles)
+    return _Rows("tiles", centres, {TILE: [f"{x}_{y}" for x, y in tiles]}, tiles)
 
 
 def _crops(store: TileStore, seconds: Sequence[Seconds]) -> _Rows:
@@ -127,7 +127,7 @@ def _crops(store: TileStore, seconds: Sequence[Seconds]) -> _Rows:
     names = [f"{one.video}_{round(second)}" for one in seconds for second in one.second]
     split = [one.split for one in seconds for _ in one.second]
     kept, tiles = _covered(store, latlon, store.size_px, "positions", names)
-    labels = {"tile": names, "video": video, "split": split}
+    labels = {TILE: names, VIDEO: video, "split": split}
     return _Rows("crops", latlon[kept], _taken(labels, kept), tiles)
 
 
@@ -136,7 +136,7 @@ def _areas(store: TileStore, seconds: Sequence[Seconds], across: int) -> _Rows:
     latlon = np.stack([_middle(one.latlon_deg) for one in seconds])
     video = [one.video for one in seconds]
     kept, tiles = _covered(store, latlon, across * store.size_px, "videos' regions", video)
-    labels = {"region": video, "video": video, "split": [one.split for one in seconds]}
+    labels = {REGION: video, VIDEO: video, "split": [one.split for one in seconds]}
     return _Rows("areas", latlon[kept], _taken(labels, kept), tiles)
 
 
@@ -153,7 +153,7 @@ def _blocks(store: TileStore, across: int, step: int) -> _Rows:
                     across, across)  # fmt: skip
     centres = np.array([position(x + across / 2, y + across / 2, store.zoom) for x, y in starts])
     used = sorted({tile for start in starts for tile in block(*start, across)})
-    return _Rows("blocks", centres, {"region": [f"{x}_{y}_{across}" for x, y in starts]}, used)
+    return _Rows("blocks", centres, {REGION: [f"{x}_{y}_{across}" for x, y in starts]}, used)
 
 
 def _covered(

@@ -12,6 +12,7 @@ import numpy as np
 
 from vgeo.errors import UsageError
 from vgeo.formats.gallery import Gallery, format_of, write_gallery
+from vgeo.formats.picture_place import PICTURED
 from vgeo.formats.streams import check_output
 from vgeo.geo import thinning
 from vgeo.logs import SILENT, Progress
@@ -128,7 +129,7 @@ def build_points(
 def describe(gallery: Gallery, out: Source) -> str:
     """One line about a finished gallery."""
     made = gallery.attributes
-    noun = str(made["kind"]) if made.get("kind") in ("tiles", "regions") else "points"
+    noun = str(made["kind"]) if made.get("kind") in PICTURED else "points"
     parts = [f"{len(gallery):,} {noun if len(gallery) != 1 else noun[:-1]}"]
     if "zoom" in made:
         parts.append(f"zoom {made['zoom']}")

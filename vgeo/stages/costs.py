@@ -18,23 +18,19 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from vgeo import encoders, methods
 from vgeo.errors import SettingError, first_line
+from vgeo.formats.picture_place import PICTURED
+from vgeo.geo.tiles import TILE_PX
 from vgeo.layers.costs import macs_by_part, numbers, switches_on_cpu
 from vgeo.methods.base import Classifier, Clips, Method, Places, PublishedCost, Retriever
 from vgeo.methods.settings import given, resolve, to_dict
 
 CONVENTION = (
-    "multiply-accumulates of matrix products and convolutions alone; retrieval is not among those of a frame, "
-    "keys of the gallery are computed once a place"
+    "multiply-accumulates of matrix products and convolutions alone; retrieval is not among them, keys of the gallery "
+    "are computed once a place"
 )
 WINDOW_CONVENTION = (
     "multiply-accumulates of matrix products and convolutions alone, of an answer; training alone has more"
 )
-CLIP_CONVENTION = (
-    "multiply-accumulates of matrix products and convolutions alone; retrieval is not among those of an answer, "
-    "keys of the gallery are computed once a place"
-)
-TILE_PX = 256  # a side, of pictures from above
-PICTURES = ("tiles", "regions")
 BETWEEN = "between the parts"
 TRAINING_ALONE = "runs in training alone"
 
@@ -70,9 +66,7 @@ class MethodCosts:
     @property
     def convention(self) -> str:
         """What was counted, and of what."""
-        if self.window:
-            return CLIP_CONVENTION if self.macs_per_place else WINDOW_CONVENTION
-        return CONVENTION
+        return WINDOW_CONVENTION if self.window and not self.macs_per_place else CONVENTION
 
     @property
     def macs_per_window(self) -> int:
@@ -280,7 +274,7 @@ def _count_answers(method: Method, widths: dict[str, int], clip_frames: int) -> 
         latlon_T2 = torch.zeros(clip_frames, 2, dtype=torch.float64)
         frame = macs_by_part(method, lambda: embedded.append(method.queries(clips)))
         refining = macs_by_part(method, lambda: method.refined(clips, latlon_T2[None])) if refines else Counter()
-        tile_1SSC = torch.zeros(1, TILE_PX, TILE_PX, 3, dtype=torch.uint8) if method.gallery_kind in PICTURES else None
+        tile_1SSC = torch.zeros(1, TILE_PX, TILE_PX, 3, dtype=torch.uint8) if method.gallery_kind in PICTURED else None
         place = macs_by_part(method, lambda: method.keys(Places(latlon_deg=latlon_T2[:1], tiles_GSSC=tile_1SSC)))
     counted = replace(counted, place=place, embed_dim=embedded[0].shape[-1])
     if method.windows is not None:

@@ -28,7 +28,7 @@ from vgeo.errors import InputError, UsageError
 from vgeo.formats.gallery import Gallery, join
 from vgeo.formats.gama_lists import TileList, clip_id, tile_of_name
 from vgeo.formats.tile_pictures import gallery_of_files
-from vgeo.geo.tiles import ZOOM, position
+from vgeo.geo.tiles import ACROSS, TILE_PX, ZOOM, position
 from vgeo.logs import SILENT, Progress
 from vgeo.records import Floats
 from vgeo.training.moment_set import Ints, MomentSet
@@ -36,8 +36,6 @@ from vgeo.training.moment_set import Ints, MomentSet
 log = logging.getLogger(__name__)
 
 AERIAL = "satelite_data"
-ACROSS = 7  # tiles a side of a region (section 3)
-TILE_PX = 256
 ATTRIBUTION = "Apple Maps (GAMa, Vyas et al., ECCV 2022)"
 _SUFFIX = ".jpeg"
 

@@ -19,9 +19,10 @@ from torch import Tensor
 from vgeo.device import Compute
 from vgeo.errors import FormatError, VgeoError
 from vgeo.formats.gallery import Gallery
+from vgeo.formats.picture_place import PICTURED
 from vgeo.formats.streams import atomic_write
 from vgeo.logs import SILENT, Progress
-from vgeo.methods._gallery import PICTURES, embed_rows
+from vgeo.methods._gallery import embed_rows
 from vgeo.stages.key_parts import PART_ROWS, KeyParts, cut, parts_of, rows_of
 from vgeo.stages.models import Model
 
@@ -42,7 +43,7 @@ def gallery_keys(
     stored = gallery.keys.get(model.hash) if level is None else None
     if stored is not None:
         return _checked(_tensor(stored))
-    pictures = model.method.gallery_kind in PICTURES and level is None
+    pictures = model.method.gallery_kind in PICTURED and level is None
     if model.method.gallery_kind == "features" or (len(gallery) < _WORTH_CACHING and not pictures):
         return embed_gallery(model, gallery, compute, progress, level)
     of_level = "" if level is None else f"-level{level}"

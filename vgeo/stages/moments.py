@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from vgeo.errors import FormatError, InputError, SettingError
 from vgeo.formats.gallery import Gallery
+from vgeo.formats.picture_place import TILE
 from vgeo.geo.tiles import tile_of
 from vgeo.logs import SILENT, Progress
 from vgeo.records import Floats
@@ -83,7 +84,7 @@ def open_moments(
 
 def tile_rows(moments: MomentSet, tiles: Gallery) -> Ints:
     """The gallery's row of each moment's tile [M], -1 where it has none."""
-    row_of = {str(name): row for row, name in enumerate(tiles.labels["tile"])}
+    row_of = {str(name): row for row, name in enumerate(tiles.labels[TILE])}
     video_M = np.repeat(np.array(moments.video_ids, object), np.diff(moments.first_row))
     by_id = [f"{video}_{round(second)}" for video, second in zip(video_M, moments.time_s, strict=True)]
     if any(name in row_of for name in by_id):
@@ -133,7 +134,7 @@ def whole_seconds(time_s: NDArray[np.float64]) -> tuple[Floats, Ints]:
     if not len(time_s):
         raise FormatError("a clip without pictures")
     apart_s = float(np.median(np.diff(time_s))) if len(time_s) > 1 else 1.0
-    seconds = np.arange(np.ceil(time_s[0] - apart_s / 2), np.floor(time_s[-1] + apart_s / 2) + 1)
+    seconds = np.unique(np.concatenate([np.floor(time_s), np.ceil(time_s)]))  # others have no picture so near
     at = np.searchsorted(time_s, seconds)
     after, before = np.minimum(at, len(time_s) - 1), np.maximum(at - 1, 0)
     nearest = np.where(np.abs(time_s[after] - seconds) <= np.abs(time_s[before] - seconds), after, before)

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from vgeo.errors import FormatError, InputError
 from vgeo.formats.frame_folder import FRAMES_FILE
 from vgeo.formats.gallery import Gallery, read_gallery
+from vgeo.formats.picture_place import REGION, TILE, VIDEO
 from vgeo.formats.ranking_truth import KnownQueries, is_table, read_known
 from vgeo.formats.tracks import read_tracks
 from vgeo.geo.mercator import map_position
 from vgeo.geo.sphere import wrap_lon
-from vgeo.geo.tiles import ZOOM, position
+from vgeo.geo.tiles import ACROSS, ZOOM, position
 from vgeo.records import Floats, Track
 from vgeo.stages.clip_labels import join_ids
-from vgeo.stages.regions import ACROSS, REGION, TILE, VIDEO
 
 log = logging.getLogger(__name__)
 

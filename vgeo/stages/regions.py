@@ -10,13 +10,11 @@ from numpy.typing import NDArray
 
 from vgeo.errors import InputError, UsageError
 from vgeo.formats.gallery import Gallery
+from vgeo.formats.picture_place import REGION, TILE, VIDEO
 from vgeo.formats.rankings import Rankings
 from vgeo.geo.mercator import map_position
-from vgeo.geo.tiles import ZOOM
+from vgeo.geo.tiles import ACROSS, ZOOM
 from vgeo.search.members import NONE, Ints, Members
-
-VIDEO, TILE, REGION = "video", "tile", "region"  # labels of galleries of pictures from above
-ACROSS = 7  # tiles on a side of a region (GAMa, sec. 3: 1792 of 256 pixels)
 
 
 def members(regions: Gallery, tiles: Gallery) -> Members:

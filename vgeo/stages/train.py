@@ -13,6 +13,7 @@ from vgeo.device import Compute, announce, choose, seed_everything
 from vgeo.errors import SettingError, UsageError
 from vgeo.formats.checkpoints import save_model
 from vgeo.formats.clip_list import read_clip_list
+from vgeo.formats.picture_place import PICTURED
 from vgeo.layers.ranks import rank, world_size
 from vgeo.logs import SILENT, Progress
 from vgeo.methods.base import Classifier, Method
@@ -137,7 +138,7 @@ def _prepared(asked: Request) -> Prepared:
 
 def _default_inputs(cls: type[Method]) -> Sequence[Path]:
     """features.h5; frames/ where there is none and the method can see for itself, or where it takes nothing else."""
-    if cls.gallery_kind in ("tiles", "regions"):
+    if cls.gallery_kind in PICTURED:
         return [DEFAULT_FRAMES]
     if cls.needs == "frames" and not DEFAULT_FEATURES.exists() and DEFAULT_FRAMES.is_dir():
         return [DEFAULT_FRAMES]

@@ -14,13 +14,14 @@ from torch import Tensor
 from vgeo.datasets.base import Recipe
 from vgeo.errors import InputError, UsageError
 from vgeo.formats.gallery import Gallery
+from vgeo.formats.picture_place import VIDEO
 from vgeo.formats.rankings import Rankings, read_rankings
 from vgeo.formats.tile_pictures import tile_pictures
 from vgeo.geo.sphere import centroid, distance_km
 from vgeo.methods.base import Retriever
 from vgeo.search.exact import top_k
 from vgeo.stages.gama_data import published_regions
-from vgeo.stages.regions import VIDEO, members, tile_ids
+from vgeo.stages.regions import members, tile_ids
 from vgeo.stages.train_aerial import (
     WITH_TILE,
     aerial_model,
