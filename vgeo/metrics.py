@@ -21,6 +21,7 @@ from vgeo.records import Floats
 WITHIN_KM = (0.5, 1.0, 5.0, 25.0)  # sub-street, street, locality, city: VidTAG, section 4.3 and table 1
 WITHIN_MI = (0.1, 0.2, 0.5, 1.0)  # GAMa, table 6
 TOLERANCE_MI = 0.05  # GAMa, section 5: so near to the truth, a centred tile counts as it
+KM_PER_MILE = 1.609344
 EARTH_RADIUS_MI = 3956.0  # of GAMa's evaluation (code); 0.07 % less than the mean radius
 
 Pair = tuple[Floats, Floats]  # positions [T, 2] and [U, 2]

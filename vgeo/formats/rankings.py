@@ -25,14 +25,12 @@ from numpy.typing import NDArray
 
 from vgeo.errors import FormatError, InputError
 from vgeo.formats.streams import atomic_write, is_stdio
+from vgeo.search.members import NONE, Ints
 
-NONE = -1  # in place of an id where a ranking is shorter than what is asked for
 _BLOCK = 2**20  # characters read at a time
 _LONGEST_VALUE = 2**27  # characters of one query's list: 5 million ids
 _MOST_IDS = 2**29  # of all queries: 2 GiB of numbers
 _MOST_DISTINCT = 2**25
-
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -4,10 +4,10 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from vgeo.metrics import KM_PER_MILE
 from vgeo.records import RankingReport
 from vgeo.reports.tables import as_text, latex_row, printable
 
-MILE_KM = 1.609344
 _SUCH_AS = 5  # names of a group that are shown
 
 
@@ -26,8 +26,8 @@ def rankings_json(report: RankingReport, name: str = "") -> str:
            for limit, share in zip(report.within_mi, report.within_percent, strict=True)},
         "top1_mean_error_mi": mean,
         "top1_median_error_mi": median,
-        "top1_mean_error_km": None if mean is None else mean * MILE_KM,
-        "top1_median_error_km": None if median is None else median * MILE_KM,
+        "top1_mean_error_km": None if mean is None else mean * KM_PER_MILE,
+        "top1_median_error_km": None if median is None else median * KM_PER_MILE,
         "top1_measured": report.measured,
         "rankings_with_an_id_twice": report.repeating,
         "ids_without_position": report.unplaced_ids,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-NONE = -1  # in place of a row, where there are fewer than are asked for
+NONE = -1  # in place of a row or an id, where there are fewer than are asked for
 
 Ints = NDArray[np.int64]
 

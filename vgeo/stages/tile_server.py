@@ -66,7 +66,6 @@ class TileServer:
         self._manners = manners
         self._free_at = 0.0  # the loop's time from which the next request may begin
         self.answered = False  # whether the server has ever said anything
-        self.requests = 0
 
     async def __aenter__(self) -> Self:
         # One deadline covers a whole request, so that no drip of bytes can draw it out: httpx's own are per read.
@@ -135,7 +134,6 @@ class TileServer:
 
     async def _ask(self, request: httpx.Request) -> bytes | httpx.Request:
         """One answer's content, or where it sends us."""
-        self.requests += 1
         response = await self._client.send(request, stream=True)
         try:
             self.answered = True

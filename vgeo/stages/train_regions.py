@@ -19,6 +19,7 @@ from vgeo.formats.rankings import Rankings, read_rankings
 from vgeo.formats.tile_pictures import tile_pictures
 from vgeo.geo.sphere import centroid, distance_km
 from vgeo.methods.base import Retriever
+from vgeo.methods.screening import PREDICTED, TRUE
 from vgeo.search.exact import top_k
 from vgeo.stages.gama_data import published_regions
 from vgeo.stages.regions import members, tile_ids
@@ -41,8 +42,6 @@ from vgeo.training.run import Validate
 from vgeo.training.sequence_store import SequenceStore, sequence_of
 
 log = logging.getLogger(__name__)
-
-TRUE, PREDICTED = "true", "predicted"
 
 
 def prepare_sequences(asked: Request) -> Prepared:

@@ -9,7 +9,6 @@ Threads, not processes: decoding and resizing let go of Python's lock, and nothi
 Shapes: B clips and T frames of a batch.
 """
 
-import os
 import threading
 import time
 from collections import deque
@@ -20,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vgeo.formats.threads import cores
 from vgeo.layers.ranks import world_size
 
 Ints = NDArray[np.int64]
@@ -85,8 +85,7 @@ class Ahead:
 
 def _threads() -> int:
     """One for each core that this process may use; more than some get into each other's way in Python."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(_MOST_THREADS, cores // world_size()))
+    return max(1, min(_MOST_THREADS, cores() // world_size()))
 
 
 class Job:

@@ -13,13 +13,11 @@ from torch import Tensor
 from vgeo.formats.gallery import Gallery
 from vgeo.geo.sphere import distance_km
 from vgeo.methods.base import Retriever
+from vgeo.metrics import KM_PER_MILE, TOLERANCE_MI, WITHIN_MI
 from vgeo.search.exact import top_k
 from vgeo.training.evaluate import measuring
 from vgeo.training.pair_store import PairStore
 
-MILE_KM = 1.609344
-RIGHT_MILES = 0.05  # a right answer on centred tiles (GAMa, sec. 5)
-WITHIN_MILES = (0.1, 0.2, 0.5, 1.0)  # GAMa's table 6
 _BATCH = 64
 
 
@@ -43,8 +41,8 @@ def validate_pairs(method: Retriever, store: PairStore, gallery: Gallery, keys_G
 
 def measured(errors_km: NDArray[np.float64]) -> TileValidation:
     """What errors say by GAMa's thresholds."""
-    right, *shares = (float((errors_km <= miles * MILE_KM).mean()) for miles in (RIGHT_MILES, *WITHIN_MILES))
-    within = {f"{miles * MILE_KM:.2g}": share for miles, share in zip(WITHIN_MILES, shares, strict=True)}
+    right, *shares = (float((errors_km <= miles * KM_PER_MILE).mean()) for miles in (TOLERANCE_MI, *WITHIN_MI))
+    within = {f"{miles * KM_PER_MILE:.2g}": share for miles, share in zip(WITHIN_MI, shares, strict=True)}
     return TileValidation(right, float(np.median(errors_km)), within, len(errors_km))
 
 

@@ -6,7 +6,6 @@ nothing refers to are passed over unless they are wanted. What comes out equals 
 """
 
 import logging
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +16,7 @@ from pathlib import Path
 import av
 
 from vgeo.errors import FormatError
+from vgeo.formats.threads import cores
 from vgeo.records import parse_utc
 from vgeo.video.container import Tally, decode_all, decode_packet, drain, open_container, read_packets, video_stream
 from vgeo.video.pixels import Converter, Pixels, Shape, turn_of
@@ -82,7 +82,7 @@ class Video:
         runs = plan(self.table, rows)
         width, height = shape.of(self.info.width, self.info.height)
         run_bytes = max((len(run.rows) for run in runs), default=1) * width * height * 3
-        threads = min(_MAX_THREADS, _cores(), len(runs), _MAX_AHEAD_BYTES // (2 * run_bytes))
+        threads = min(_MAX_THREADS, cores(), len(runs), _MAX_AHEAD_BYTES // (2 * run_bytes))
         if threads > 1:
             yield from self._images_in_parallel(runs, shape, threads)
             return
@@ -158,10 +158,6 @@ class Video:
         tally = Tally()
         with Reader(self.path, table, Converter(Shape()), tally, threads=1) as reader:
             return any(True for _ in reader.frames(Run(key, key, ()), skip=False)) or bool(tally.damaged)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _creation_time(metadata: dict[str, str]) -> datetime | None:
