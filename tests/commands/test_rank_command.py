@@ -11,6 +11,7 @@ from PIL import Image
 from vgeo.cli import run
 from vgeo.formats.checkpoints import save_model
 from vgeo.formats.gallery import read_gallery
+from vgeo.formats.rankings import read_rankings
 from vgeo.formats.tile_pictures import tile_pictures
 from vgeo.geo.tiles import position
 from vgeo.methods.base import Clips, Places
@@ -208,6 +209,22 @@ def test_one_video_fails_and_the_others_are_ranked(here, capfd):
     assert {clip.rpartition("_")[0] for clip in json.loads((here / "part.json").read_text())} == {"v0"}
     report = [json.loads(line) for line in (here / "report.jsonl").read_text().splitlines()]
     assert [line["status"] for line in report] == ["done", "failed"]
+
+
+def test_a_gap_and_still_pictures_name_no_clip_twice(here, capfd):
+    """What the command writes it can read again; that the pictures hardly move is said."""
+    lines = [json.loads(line) for line in (here / "frames" / "frames.jsonl").read_text().splitlines()]
+    gap = [line for line in lines if line["video_id"] == "v0" and not 0.1 < line["time_s"] < 1.9]
+    still = [line | {"time_s": line["frame_index"] * 0.7} for line in lines if line["video_id"] == "w_1"]
+    (here / "gappy").mkdir()
+    for video in ("v0", "w_1"):
+        (here / "gappy" / video).symlink_to(here / "frames" / video)
+    (here / "gappy" / "frames.jsonl").write_text("".join(json.dumps(line) + "\n" for line in gap + still))
+    assert run(["rank", "gappy", "--top", "1", "--out", "gappy.json"]) == 0
+    assert "different frames of 8, for they do not come at 15 Hz" in capfd.readouterr().err
+    named = list(read_rankings(here / "gappy.json").queries)  # of which none may come twice
+    assert [name for name in named if name.startswith("v0")] == ["v0_0", "v0_2"]
+    assert len(named) == 2 + 26
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vgeo.encoders._windows import Windows, middle, read_windows
+from vgeo.encoders._windows import Windows, middle, read_windows, second_of
 from vgeo.errors import FormatError, UsageError
 
 
@@ -102,6 +102,28 @@ def test_windows_of_seconds_begin_where_the_clip_does() -> None:
     assert windows.rows(23).tolist() == [list(range(8)), list(range(15, 23))], "without times, at their rate"
     assert windows.rows(22).tolist() == [list(range(8))]
     assert "8 frames a row" in windows.describe() and "15 Hz" in windows.describe()
+
+
+def test_seconds_without_a_new_frame_have_no_window() -> None:
+    """Gaps, clocks that jump by an age, and timelapses: no second twice, and no memory for those without pictures."""
+    windows = Windows(length=8, rule="seconds", rate_hz=15.0)
+    time_s = np.concatenate([np.arange(31) / 15, 5 + np.arange(31) / 15, 1e12 + np.arange(31) / 15])
+    rows = windows.rows(len(time_s), time_s=time_s)
+    assert rows[:, 0].tolist() == [0, 15, 30, 31, 46, 61, 62, 77]
+    assert rows[2].tolist() == [30] * 8, "the last before the gap"
+    for fps in (0.4, 1.0, 1.4, 1.9):
+        time_s = np.arange(40) / fps
+        rows = windows.rows(40, time_s=time_s)
+        assert (np.diff(rows[:, 0]) > 0).all()
+        names = second_of(time_s[rows[:, 0]])
+        assert (np.diff(names) > 0).all() and (names + 1e-3 >= time_s[rows[:, 0]]).all()
+
+
+def test_clips_of_few_different_frames_are_remarked() -> None:
+    windows = Windows(length=8, rule="seconds", rate_hz=15.0)
+    assert "1 different frames of 8" in windows.remark(20, np.arange(20.0))
+    assert "2 different" in windows.remark(60, np.arange(60) / 3)
+    assert windows.remark(60, np.arange(60) / 7.3) == windows.remark(60, np.arange(60) / 30) == windows.remark(60) == ""
 
 
 def test_a_clip_too_short_for_its_windows_is_refused() -> None:

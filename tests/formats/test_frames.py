@@ -51,6 +51,8 @@ def test_what_is_unknown_is_not_written() -> None:
         ('{"video_id": "a", "frame_index": 0, "time_s": 0}', "no path"),
         ('{"video_id": "a", "frame_index": "x", "time_s": 0, "path": "a.jpg"}', "line 2"),
         ('{"video_id": "a", "frame_index": 0, "time_s": 1e999, "path": "a.jpg"}', "not finite"),
+        ('{"video_id": "a", "frame_index": 0, "time_s": null, "path": "a.jpg"}', "time_s is not finite"),
+        ('{"video_id": "a", "frame_index": 0, "time_s": 1e12, "path": "a.jpg"}', "not seconds from the start"),
         ('{"video_id": "a", "frame_index": 0, "time_s": NaN, "path": "a.jpg"}', "NaN"),
         ('{"video_id": "a", "frame_index": 0, "time_s": 0, "path": "../../etc/passwd"}', "leaves the folder"),
         ('{"video_id": "a", "frame_index": 0, "time_s": 0, "path": "/etc/passwd"}', "leaves the folder"),

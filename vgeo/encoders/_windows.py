@@ -31,7 +31,7 @@ class Windows:
 
     windows: one after the other without overlap; the last ends with the clip.
     seconds: one at each whole second, whose frames are 1 / rate_hz apart; frames are repeated where the clip has fewer.
-    Such a window stands for its first frame.
+    Such a window stands for its first frame, and seconds without a new one have no window.
     first76: one window of every fifth frame from the first, as CityGuessr's published loader takes them: 0, 5, ..., 75
     of the 100 frames that a clip has there.
     strided: that window, and where as much as half a window is left, more of them; where a clip is too short for it,
@@ -80,7 +80,8 @@ class Windows:
         span_s = (self.length - 1) / rate_hz
         if not len(time_s):
             return np.zeros((0, self.length), np.int64)
-        starts = np.arange(np.ceil(time_s[0] - _EPSILON_S), np.floor(time_s[-1] - span_s + _EPSILON_S) + 1)
+        starts = np.unique(second_of(time_s))  # each begins with another frame
+        starts = starts[starts <= time_s[-1] - span_s + _EPSILON_S]
         if not len(starts):
             raise FormatError(
                 f"{time_s[-1] - time_s[0]:.2g} s of pictures hold no whole second with the {span_s:.2g} s after it, "
@@ -97,15 +98,23 @@ class Windows:
             starts.append(frames - span)
         return np.array(starts)[:, None] + stride * np.arange(self.length)
 
-    def remark(self, frames: int) -> str:
-        """What a reader of a report should know of a clip of `frames` frames; mostly nothing."""
+    def remark(self, frames: int, time_s: NDArray[np.float64] | None = None) -> str:
+        """What a reader of a report should know of a clip of `frames` frames; mostly nothing. time_s: as of `rows`."""
         if self.rule == "seconds":
-            return ""
+            return self._sparse(self.rows(frames, time_s=time_s))
         different = len(np.unique(self.rows(frames)[0]))
         if different == self.length:
             return ""
         repeated = "some" if self.rule == "uniform" else "the last"
         return f"{different} frames for a window of {self.length}, {repeated} repeated"
+
+    def _sparse(self, rows_WL: NDArray[np.int64]) -> str:
+        """What to say of windows of which most have not even half as many different frames as they should."""
+        different_W = 1 + (np.diff(rows_WL, axis=1) != 0).sum(axis=1)
+        usual = int(np.median(different_W))
+        if 2 * usual >= self.length:
+            return ""
+        return f"a clip has {usual} different frames of {self.length}, for they do not come at {self.rate_hz:g} Hz"
 
     def describe(self) -> str:
         """A few words, stored with the features: other windows are other features."""
@@ -120,6 +129,12 @@ class Windows:
         """One window of the first numbers, filled with the last."""
         taken = numbers[: self.length]
         return np.concatenate([taken, np.full(self.length - len(taken), taken[-1])])[None]
+
+
+def second_of(time_s: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The whole second whose window may begin with a frame: the first that is not before it."""
+    seconds: NDArray[np.float64] = np.ceil(time_s - _EPSILON_S)
+    return seconds
 
 
 def middle(window_L: NDArray[np.int64]) -> int:

@@ -13,6 +13,7 @@ from vgeo.formats.streams import dump_json, parse_json, read_text
 from vgeo.geo.sphere import DECIMALS
 from vgeo.records import FrameRecord, check_latlon, parse_utc
 
+_MOST_S = 1e9  # of a video's time, 31 years: what is later is no time since its start
 _FIELDS = tuple(field.name for field in fields(FrameRecord))
 
 
@@ -59,7 +60,7 @@ def _record(value: Any, where: str) -> FrameRecord:
             | {
                 "video_id": _text(known["video_id"]),
                 "frame_index": int(known["frame_index"]),
-                "time_s": float(known["time_s"]),
+                "time_s": _seconds(known["time_s"]),
                 "path": _inside(_text(known["path"])),
                 "labels": {_text(str(k)): _text(str(v)) for k, v in (known.get("labels") or {}).items()},
             }
@@ -73,14 +74,21 @@ def _record(value: Any, where: str) -> FrameRecord:
 
 
 def _check(record: FrameRecord, where: str) -> None:
-    if not np.isfinite(record.time_s):
-        raise ValueError("time_s is not finite")
     if (record.lat_deg is None) != (record.lon_deg is None):
         raise ValueError("only one of lat_deg and lon_deg is given")
     if record.lat_deg is not None and record.lon_deg is not None:
         check_latlon(np.array([record.lat_deg, record.lon_deg], np.float64), where)
     if record.timestamp_utc is not None:
         parse_utc(_text(record.timestamp_utc))
+
+
+def _seconds(value: Any) -> float:
+    time_s = float("nan" if value is None else value)
+    if not np.isfinite(time_s):
+        raise ValueError("time_s is not finite")
+    if abs(time_s) > _MOST_S:
+        raise ValueError(f"time_s is {time_s:g}, not seconds from the start of its video; make it so")
+    return time_s
 
 
 def _text(value: Any) -> str:

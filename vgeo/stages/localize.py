@@ -182,6 +182,8 @@ class Prepared:
     def _from_clip(self, stream: FrameStream, item: Item, progress: Progress) -> ClipQuery:
         found = encode_stream(stream, self.encoders, progress)
         item.declared_frames, item.message = found.declared, "; ".join(found.remarks)
+        if found.remarks:
+            log.info("%s: %s", found.video_id, item.message)
         return ClipQuery(
             video_id=found.video_id,
             source=str(stream.clip.path),

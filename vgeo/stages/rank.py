@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from vgeo.device import announce, choose
+from vgeo.encoders._windows import second_of
 from vgeo.errors import InputError, UsageError
 from vgeo.formats.checkpoints import GALLERY
 from vgeo.formats.gallery import Gallery, read_gallery
@@ -90,7 +91,7 @@ def rank_clips(
             with batch.item(task.name) as item:
                 query = prepared.query(task, streams, item, progress)
                 rows.append(ranker(query))
-                names += [f"{query.video_id}_{round(second)}" for second in query.time_s.tolist()]
+                names += [f"{query.video_id}_{second}" for second in second_of(query.time_s).astype(int).tolist()]
     if not names:
         raise InputError("no clip could be ranked; nothing is written")
     log.info("%d clips of %d videos, %d tiles each at most", len(names), len(rows), ranker.count)

@@ -100,7 +100,7 @@ class WindowRows:
             self._encode(list(self._left(self._arrived)))
         stands_for = np.array([self._windows.stands_for(window) for window in self._done], np.int64)
         frames = len(self._promised_s) if self._chosen else self._arrived
-        return _joined(self._tables), stands_for, self._windows.remark(frames)
+        return _joined(self._tables), stands_for, self._windows.remark(frames, self._promised_s[:frames])
 
     def _left(self, frames: int) -> NDArray[np.int64]:
         """The windows that are not encoded yet, of so many frames of those that were promised."""
