@@ -7,10 +7,11 @@ import sys
 
 import numpy as np
 import pytest
+from rankingmaker import of_lists
 
 from vgeo.errors import FormatError, InputError
 from vgeo.formats import rankings as module
-from vgeo.formats.rankings import NONE, of_lists, ranked, read_rankings, write_rankings
+from vgeo.formats.rankings import NONE, ranked, read_rankings, write_rankings
 
 LISTS = {"v1_3": ["v1_3", "v2_0", "v1_3"], "v2_0": [], 'odd "name" ]}': ["ß]", "a\\b", "v2_0"], "v9_0": ["日本_1"]}
 

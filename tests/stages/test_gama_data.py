@@ -15,7 +15,7 @@ from vgeo.errors import FormatError, InputError, UsageError
 from vgeo.formats.gallery import Gallery, read_gallery
 from vgeo.formats.tile_pictures import tile_pictures
 from vgeo.geo.tiles import tile_of
-from vgeo.stages.gama_data import published_moments, published_pairs, published_regions, published_tiles
+from vgeo.stages.gama_data import published_moments, published_pairs, published_regions
 from vgeo.training.moment_set import MomentSet
 
 
@@ -112,7 +112,7 @@ def test_lists_make_the_published_galleries(tree: Path, tmp_path: Path) -> None:
     assert moments.tile_M.tolist() == [0, 1, 2]  # of 04.jpeg and 03.jpeg, the one whose location is nearer to 3 s
     wanted = [tiles[1], tiles[39], tiles[39], "5_5"]
     write_lists(tmp_path / "list", {"gallery_gps.list": [f"{tile} v0" for tile in wanted]})
-    plain = published_tiles(tmp_path, "val", uncentred=True)
+    plain = published_pairs(tmp_path, ["val"], uncentred=True)[1]
     assert plain.labels["tile"].tolist() == list(dict.fromkeys(wanted[:3]))  # 5_5 is not there
 
 
@@ -133,7 +133,7 @@ def test_galleries_are_built_by_the_command(tree: Path, tmp_path: Path, capfd: p
         return code, capfd.readouterr().err
 
     for words, wanted in (
-        (["--split", "val"], published_tiles(tree, "val")),
+        (["--split", "val"], published_pairs(tree, ["val"])[1]),
         (["--uncentred"], published_pairs(tree, uncentred=True)[1]),
         (["--regions", "--split", "all"], published_regions(tree)),
     ):
@@ -199,7 +199,7 @@ def test_errors_name_the_folder_or_the_file(tree: Path, tmp_path: Path) -> None:
         published_pairs(tmp_path)
     (tmp_path / "satelite_data/val_gps/v0/05.jpeg").write_bytes(b"no picture")
     with pytest.raises(FormatError, match=r"v0/05\.jpeg"):
-        published_tiles(tmp_path, "val")
+        published_pairs(tmp_path, ["val"])
 
 
 def write_aerial_only(root: Path, ride: Ride) -> None:

@@ -3,10 +3,10 @@
 import mercantile
 import numpy as np
 import pytest
+from rankingmaker import of_lists
 
 from vgeo.errors import FormatError, InputError, UsageError
 from vgeo.formats.gallery import Gallery
-from vgeo.formats.rankings import of_lists
 from vgeo.geo.mercator import map_position
 from vgeo.stages.regions import how_many, kept_regions, members, region_ids, tile_ids
 

@@ -5,11 +5,11 @@ import math
 import mercantile
 import numpy as np
 import pytest
+from rankingmaker import of_lists
 
 from vgeo.errors import FormatError, InputError, UsageError
 from vgeo.formats.gallery import Gallery
 from vgeo.formats.ranking_truth import is_table, read_known
-from vgeo.formats.rankings import of_lists
 from vgeo.records import Track
 from vgeo.stages.ranking_truth import Truth, median_position, of_gallery, read_ranked, read_truth
 from vgeo.stages.regions import share_or_count

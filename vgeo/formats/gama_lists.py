@@ -61,9 +61,15 @@ class TileList:
     twice: int  # lines that name a tile again
 
 
-def clip_id(video: str, second: int) -> str:
-    """What a clip is called, and the centred picture of its place."""
-    return f"{video}_{second}"
+def clip_id(video: str, second: float) -> str:
+    """What the clip is called that begins at a whole second, and the centred picture of its place."""
+    return f"{video}_{round(second)}"
+
+
+def clip_of(name: str) -> tuple[str, int] | None:
+    """Video and second of what is called like a clip; None for other names."""
+    video, _, second = name.rpartition("_")
+    return (video, int(second)) if video and second.isdecimal() and len(second) < 10 else None
 
 
 def kind_of(path: Path) -> Kind:

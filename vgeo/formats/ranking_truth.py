@@ -18,6 +18,7 @@ import numpy as np
 
 from vgeo.errors import FormatError, InputError
 from vgeo.formats.fixes import number
+from vgeo.formats.gama_lists import clip_id, read_clips
 from vgeo.formats.streams import is_stdio, read_text
 from vgeo.formats.tables import LAT, LON, VIDEO, pick, plain_name, unguarded
 from vgeo.records import Floats, check_latlon
@@ -60,8 +61,6 @@ def read_known(path: str | os.PathLike[str]) -> KnownQueries:
     GAMa's list has 162 clips twice: the last line counts, as in the published evaluation's dictionaries (code).
     """
     if Path(path).suffix.lower() == ".list":
-        from vgeo.formats.gama_lists import clip_id, read_clips
-
         listed = read_clips(Path(path))
         nowhere = (np.nan, np.nan)
         clips = zip(listed.video, listed.second.tolist(), listed.tile, strict=True)

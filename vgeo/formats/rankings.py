@@ -14,7 +14,7 @@ import os
 import sys
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -85,16 +85,6 @@ def ranked(queries: Sequence[str], ids: Sequence[str], index_QK: NDArray[np.inte
         ids=list(distinct),
         number=number_of_row[index_QK[there]],
         first=np.concatenate([[0], np.cumsum(there.sum(1))]).astype(np.int64),
-    )
-
-
-def of_lists(lists: Mapping[str, Sequence[str]]) -> Rankings:
-    """Rankings from lists by query."""
-    number: dict[str, int] = {}
-    flat = [number.setdefault(name, len(number)) for names in lists.values() for name in names]
-    first = np.cumsum([0, *(len(names) for names in lists.values())])
-    return Rankings(
-        queries=list(lists), ids=list(number), number=np.array(flat, np.int32), first=first.astype(np.int64)
     )
 
 

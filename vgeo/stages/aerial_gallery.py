@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from vgeo.errors import InputError, UsageError
 from vgeo.formats.gallery import Gallery
+from vgeo.formats.gama_lists import clip_id
 from vgeo.formats.picture_place import REGION, TILE, VIDEO
 from vgeo.formats.threads import in_order
 from vgeo.formats.tile_crops import corner, under
@@ -124,7 +125,7 @@ def _tiles(store: TileStore) -> _Rows:
 def _crops(store: TileStore, seconds: Sequence[Seconds]) -> _Rows:
     latlon = np.concatenate([one.latlon_deg for one in seconds])
     video = [one.video for one in seconds for _ in one.second]
-    names = [f"{one.video}_{round(second)}" for one in seconds for second in one.second]
+    names = [clip_id(one.video, second) for one in seconds for second in one.second]
     split = [one.split for one in seconds for _ in one.second]
     kept, tiles = _covered(store, latlon, store.size_px, "positions", names)
     labels = {TILE: names, VIDEO: video, "split": split}

@@ -131,18 +131,6 @@ def published_moments(
     return _moment_set(root, [_moments(ride, np.full(len(ride.second), -1, np.int64)) for ride in rides])
 
 
-def published_tiles(
-    root: Path,
-    split: str,
-    *,
-    uncentred: bool = False,
-    recipe: Recipe = Recipe(),
-    progress: Progress = SILENT,
-) -> Gallery:
-    """The gallery of a split's aerial pictures. Raises UsageError, InputError, FormatError."""
-    return published_pairs(root, [split], uncentred=uncentred, recipe=recipe, progress=progress)[1]
-
-
 def published_regions(
     root: Path, splits: Sequence[str] | None = None, *, recipe: Recipe = Recipe(), progress: Progress = SILENT
 ) -> Gallery:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from vgeo.errors import FormatError, InputError, SettingError
 from vgeo.formats.gallery import Gallery
+from vgeo.formats.gama_lists import clip_id
 from vgeo.formats.picture_place import TILE
 from vgeo.geo.tiles import tile_of
 from vgeo.logs import SILENT, Progress
@@ -86,7 +87,7 @@ def tile_rows(moments: MomentSet, tiles: Gallery) -> Ints:
     """The gallery's row of each moment's tile [M], -1 where it has none."""
     row_of = {str(name): row for row, name in enumerate(tiles.labels[TILE])}
     video_M = np.repeat(np.array(moments.video_ids, object), np.diff(moments.first_row))
-    by_id = [f"{video}_{round(second)}" for video, second in zip(video_M, moments.time_s, strict=True)]
+    by_id = [clip_id(video, second) for video, second in zip(video_M, moments.time_s, strict=True)]
     if any(name in row_of for name in by_id):
         return np.array([row_of.get(name, -1) for name in by_id], np.int64)
     under = (tile_of(place, int(tiles.attributes["zoom"])) for place in moments.latlon_deg)

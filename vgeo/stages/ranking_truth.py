@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from vgeo.errors import FormatError, InputError
 from vgeo.formats.frame_folder import FRAMES_FILE
 from vgeo.formats.gallery import Gallery, read_gallery
+from vgeo.formats.gama_lists import clip_of, read_tiles, tile_of_name
 from vgeo.formats.picture_place import REGION, TILE, VIDEO
 from vgeo.formats.ranking_truth import KnownQueries, is_table, read_known
 from vgeo.formats.tracks import read_tracks
@@ -76,10 +77,8 @@ def _tracks_of(path: str | os.PathLike[str]) -> str:
 def read_ranked(path: str | os.PathLike[str]) -> Ranked:
     """Read what was ranked: a gallery of tiles or regions, or GAMa's list of tiles. Raises InputError, FormatError."""
     if Path(path).suffix.lower() == ".list":
-        from vgeo.formats.gama_lists import read_tiles
-
         ids = list(read_tiles(Path(path)).video)
-        return Ranked(ids=ids, latlon_deg=_middles(ids, ZOOM), size=len(ids))
+        return Ranked(ids=ids, latlon_deg=_middles(ids), size=len(ids))
     return of_gallery(read_gallery(path))
 
 
@@ -132,9 +131,9 @@ def _of_tracks(
     by_id = {track.video_id: track for track in tracks}
     clips: dict[str, list[tuple[int, float]]] = {}  # video -> its queries and their seconds
     for q, name in enumerate(queries):
-        video, _, second = (name, "", "0") if rule == "regions" else name.rpartition("_")
-        if video and second.isdecimal() and len(second) < 10:
-            clips.setdefault(video, []).append((q, float(second)))
+        clip = (name, 0) if rule == "regions" else clip_of(name)
+        if clip is not None:
+            clips.setdefault(clip[0], []).append((q, float(clip[1])))
     joined = dict(join_ids(list(clips), list(by_id)))
     for video, members in clips.items():
         if video not in joined:
@@ -201,7 +200,7 @@ def positions(ids: Sequence[str], truth: Truth, rule: Rule, ranked: Ranked | Non
     video's region is where the video is, between which GAMa measures (code).
     """
     if rule == "ucn" and ranked is None:
-        return _middles(ids, ZOOM)
+        return _middles(ids)
     found = np.full((len(ids), 2), np.nan)
     if ranked is not None:
         _fill(found, ids, {name: r for r, name in enumerate(ranked.ids)}, ranked.latlon_deg)
@@ -227,11 +226,10 @@ def _fill(found: Floats, ids: Sequence[str], row: dict[str, int], latlon_deg: Fl
     found[there] = latlon_deg[at[there]]
 
 
-def _middles(ids: Sequence[str], zoom: int) -> Floats:
-    """The middle of tiles x_y; NaN for other ids."""
+def _middles(ids: Sequence[str]) -> Floats:
+    """The middle of tiles x_y of zoom 19; NaN for other ids."""
     found = np.full((len(ids), 2), np.nan)
     for i, name in enumerate(ids):
-        x, _, y = name.partition("_")
-        if x.isdecimal() and y.isdecimal() and max(len(x), len(y)) < 9:
-            found[i] = position(int(x) + 0.5, int(y) + 0.5, zoom)
+        if (tile := tile_of_name(name)) is not None:
+            found[i] = position(tile[0] + 0.5, tile[1] + 0.5, ZOOM)
     return found

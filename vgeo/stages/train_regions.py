@@ -14,6 +14,7 @@ from torch import Tensor
 from vgeo.datasets.base import Recipe
 from vgeo.errors import InputError, UsageError
 from vgeo.formats.gallery import Gallery
+from vgeo.formats.gama_lists import clip_of
 from vgeo.formats.picture_place import VIDEO
 from vgeo.formats.rankings import Rankings, read_rankings
 from vgeo.formats.tile_pictures import tile_pictures
@@ -108,14 +109,14 @@ def _store(
     of: dict[str, Sequence[Ints]] = {TRUE: true_V}
     if rankings is not None:
         of[PREDICTED] = _predicted(rankings, frames, tiles, true_V, held_out)
-    region_V = regions_of(frames, true_V, regions, tiles)
+    region_V = regions_of(frames, regions)
     return SequenceStore(frames, of, region_V, tile_pictures(tiles), tile_pictures(regions), asked.compute)
 
 
-def regions_of(frames: Frames, tiles_V: Sequence[Ints], regions: Gallery, tiles: Gallery) -> Ints:
-    """The row of each video's region [V]: its own where regions are named by videos, else the one its middle is in.
+def regions_of(frames: Frames, regions: Gallery) -> Ints:
+    """The row of each video's region [V]: its own where regions are named by videos, else that with the nearest middle.
 
-    Of several blocks that hold the middle it is the one whose own middle is nearest. Raises InputError.
+    Raises InputError where a video has none of its own, or where no video lies in any; warns of single ones.
     """
     if VIDEO in regions.labels and all(regions.labels[VIDEO]):
         row_of = {str(name): row for row, name in enumerate(regions.labels[VIDEO])}
@@ -125,9 +126,14 @@ def regions_of(frames: Frames, tiles_V: Sequence[Ints], regions: Gallery, tiles:
                 "'vgeo build-gallery aerial TILES --regions --around FRAMES'"
             )
         return np.array([row_of[video] for video in frames.video_ids], np.int64)
-    members(regions, tiles)  # raises where they are of different places
-    first = frames.clip_first
-    middles = np.stack([centroid(frames.latlon_deg[a:b]) for a, b in pairwise(first)])
+    middles = np.stack([centroid(frames.latlon_deg[a:b]) for a, b in pairwise(frames.clip_first)])
+    inside = set(members(regions, Gallery(latlon_deg=middles)).row.tolist())
+    if outside := [video for v, video in enumerate(frames.video_ids) if v not in inside]:
+        log.warning(
+            "%d videos lie in none of the regions, %s first: matched with the nearest; more tiles around them, or "
+            "'--regions --around FRAMES', would give them their own",
+            len(outside), outside[0],
+        )  # fmt: skip
     return np.array([int(np.argmin(distance_km(regions.latlon_deg, middle))) for middle in middles], np.int64)
 
 
@@ -164,9 +170,8 @@ def best_of_videos(rankings: Rankings) -> dict[str, list[str]]:
     clips: dict[str, list[tuple[int, str]]] = {}
     videos: dict[str, list[str]] = {}
     for query, ids in rankings.items():
-        video, _, second = query.rpartition("_")
-        if video and second.isdecimal():
-            clips.setdefault(video, []).extend((int(second), name) for name in ids[:1])
+        if (clip := clip_of(query)) is not None:
+            clips.setdefault(clip[0], []).extend((clip[1], name) for name in ids[:1])
         else:
             videos[query] = ids
     return videos | {video: [name for _, name in sorted(said)] for video, said in clips.items()}
