@@ -104,3 +104,8 @@ def test_whole_seconds_of_uneven_times() -> None:
                 expected.append((second, time_s[nearest]))
         seconds, at_M = whole_seconds(time_s)
         assert [(int(s), time_s[n]) for s, n in zip(seconds, at_M, strict=True)] == expected
+
+
+def test_a_clock_that_jumps_costs_no_memory() -> None:
+    seconds, at_M = whole_seconds(np.array([0.0, 0.5, 1.0, 1e12, 1e12 + 0.5, 1e12 + 1]))
+    assert seconds.tolist() == [0, 1, 1e12, 1e12 + 1] and at_M.tolist() == [0, 2, 3, 5]
