@@ -14,6 +14,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from vgeo.encoders._windows import Windows
 from vgeo.layers.pairs import image_video, margin_triplet, ntxent
+from vgeo.methods._cuts import draw_cuts
 from vgeo.methods.base import OWN, Clips, Method, Pairing, Places
 from vgeo.methods.gama import Gama, GamaConfig, brought_to
 from vgeo.methods.screening import Screening, ScreeningConfig
@@ -190,6 +191,28 @@ def test_training_turns_tiles_and_shares_a_clips_crop() -> None:
     assert len({at[2:] for at in turned}) == 8
     flips = {(mine[3], theirs[3] ^ theirs[4]) for mine, theirs in zip(done, turned, strict=True)}
     assert len(flips) == 4, "a clip's flip says nothing of its tile's"
+
+
+def test_pieces_lie_anywhere_evenly() -> None:
+    """As a random crop draws them: the first and the last place as often as any between."""
+    cut = draw_cuts(8000, (3, 5), torch.Generator().manual_seed(0), torch.device("cpu"), "full", turn=True)
+    for drawn_N, places in ((cut.top_N, 4), (cut.left_N, 6), (cut.turns_N, 4)):
+        shares = torch.bincount(drawn_N) / 8000
+        assert len(shares) == places and (shares - 1 / places).abs().max() < 0.02
+    for drawn_N in (cut.mirrored_N, cut.upset_N):
+        assert drawn_N.float().mean().item() == pytest.approx(0.5, abs=0.02)
+
+
+def test_dropout_follows_every_residual_block_of_the_ground_encoder_while_it_learns() -> None:
+    method, clips = tiny(ground_dropout=0.4), batch()
+    seen: list[float] = []
+    hook = method.ground.dropout.register_forward_hook(lambda _, inputs, out: seen.append((out == 0).float().mean()))
+    method.loss(clips, "contrastive", torch.Generator())
+    hook.remove()
+    assert len(seen) == 8 and all(share > 0.35 for share in seen)
+    method.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(method.queries(clips), method.queries(clips), atol=0, rtol=0)
 
 
 @pytest.mark.parametrize("augment", ["crop", "none"])

@@ -21,6 +21,7 @@ from vgeo.stages.tile_server import Manners
 
 QUICK = Manners(rate_hz=1000, backoff_s=0.01, timeout_s=2)
 BOX = (0.0106, 0.0106, 0.01194, 0.01194)  # degrees; 3 x 3 tiles at zoom 19, and 5 x 5 with 60 m around
+ONE = (0.0106, 0.0106, 0.0107, 0.0107)  # one of them
 Answer = Callable[[Ask], Say | bytes]
 
 
@@ -70,6 +71,15 @@ def test_tiles_lie_under_xyz_with_their_source(tmp_path: Path) -> None:
     west, south, east, north = said["bounds"]
     assert west <= 0.0106 and south <= 0.0106 and east >= 0.01194 and north >= 0.01194 and east - west < 0.004
     assert server.asked[0].agent == f"vgeo/{__version__}"
+
+
+def test_pauses_grow_where_the_server_names_none(tmp_path: Path) -> None:
+    """Half to one and a half times 0.1, 0.2 and 0.4 s."""
+    manners = Manners(rate_hz=1000, backoff_s=0.1, retries=3)
+    (outcome,), server = fetch(lambda ask: PNG if ask.turn == 3 else Say(b"", 500), tmp_path, manners, bbox=ONE)
+    assert outcome.status == "done"
+    pauses = [b.at_s - a.at_s for a, b in pairwise(server.asked)]
+    assert len(pauses) == 3 and all(pause >= least for pause, least in zip(pauses, (0.05, 0.1, 0.2), strict=True))
 
 
 def test_nothing_is_asked_for_twice(tmp_path: Path) -> None:

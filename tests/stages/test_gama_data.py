@@ -2,8 +2,10 @@
 
 import logging
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
+import mercantile
 import numpy as np
 import pytest
 from gamamaker import Ride, drive, make_tree, tile_name, write_lists, write_ride
@@ -69,6 +71,15 @@ def test_pictures_of_clips_and_tiles_are_found(tree: Path) -> None:
     assert tile_pictures(regions).read(0).shape == (256, 256, 3)
 
 
+def test_a_second_whose_own_picture_is_gone_takes_another_of_its_own(tmp_path: Path) -> None:
+    ride = drive("v0", 40)  # the last two locations are both of second 38
+    write_ride(tmp_path, replace(ride, crops=frozenset(range(41)) - {39, 20}))
+    moments, tiles = published_pairs(tmp_path, ["val"])
+    found = pairs(moments, tiles)
+    assert found["v0", 38].endswith("/40.jpeg") and found["v0", 19] == ""
+    assert (moments.tile_M < 0).sum() == 1
+
+
 def test_uncentred_tiles_hold_their_places(tree: Path) -> None:
     moments, tiles = published_pairs(tree, uncentred=True)
     assert "video" not in tiles.labels and (moments.tile_M >= 0).all()
@@ -87,7 +98,9 @@ def test_regions_lie_in_the_middle_of_their_tiles(tree: Path, tmp_path: Path) ->
     for region, place in zip(regions.labels["region"], regions.latlon_deg, strict=True):
         folder = tree / "satelite_data" / ("train" if region[0] == "t" else "val") / region
         tiles = np.array([list(map(int, path.stem.split("_"))) for path in folder.iterdir()])
-        assert tile_of(place, 19) == tuple(np.sort(np.unique(tiles, axis=0), axis=0)[24])  # the middle one of 49
+        corner = mercantile.ul(*tiles.min(axis=0).tolist(), 19), mercantile.ul(*(tiles.max(axis=0) + 1).tolist(), 19)
+        assert len(tiles) == 49
+        assert place == pytest.approx(np.mean([(at.lat, at.lng) for at in corner], axis=0), abs=1e-7)
     ride = write_ride(tmp_path, drive("v0", 40))
     for path in (tmp_path / "satelite_data/val/v0").iterdir():
         path.unlink()

@@ -240,3 +240,13 @@ def test_gama_embeds_a_gallery_of_tiles(tmp_path: Path) -> None:
         want = method.keys(Places(latlon_deg=torch.from_numpy(made.latlon_deg), tiles_GSSC=tiles))
     assert (found - want).abs().max() < 1e-5
     assert torch.linalg.vector_norm(found, dim=1) == pytest.approx([1.0] * 3, abs=1e-5)
+
+
+def test_parts_of_another_size_are_as_if_they_were_not(tmp_path: Path) -> None:
+    """Of a vgeo that made larger ones, say."""
+    parts = key_parts.KeyParts(tmp_path)
+    rows = 2 * key_parts.PART_ROWS + 10
+    for number, count in enumerate((key_parts.PART_ROWS, 100, 10)):
+        parts.write(number, torch.full((count, 3), float(number)))
+    found = parts.read(rows)
+    assert sorted(found) == [0, 2] and [len(found[number]) for number in (0, 2)] == [key_parts.PART_ROWS, 10]
