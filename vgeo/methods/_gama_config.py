@@ -23,36 +23,35 @@ class GamaConfig:
     init: Literal["released", "scratch"] = "released"  # of both encoders: ImageNet's and Kinetics-400's weights, 5
     # What sees the clip and the tile (4.1)
     ground: Literal["video", "image"] = "video"  # 3D-ResNet-18; image: ResNet-18 on the middle frame, table 3
-    # published: as in the code, whose shortcuts stay random; torchvision: repaired, all weights loaded; ours
-    aerial_stem: Stem = "published"
+    aerial_stem: Stem = "published"  # its shortcuts stay random; code. torchvision: repaired, a 15th of the work; ours
     width: int = 64  # of the encoders' first layer; the fourth is 8 times as wide
     ground_dropout: float = 0.3  # after every residual block of the 3D-ResNet-18; code
     # Transformer (4.1, 5.2)
     transformer: Literal["aerial", "video", "both", "none"] = "aerial"  # table 6
-    layers: int = 2
-    heads: int = 4
+    layers: int = 2  # 4.1
+    heads: int = 4  # 4.1
     feedforward: int = 512  # code
     dropout: float = 0.1  # code
     positions: bool = False  # code; 4.1 says positional encoding, of which kind it does not
     tokens: int = 7  # a side: what the aerial map is pooled to before its transformer; code
     embed_dim: int = 512  # code
     # Pixels
-    frame_px: tuple[int, ...] = (144, 256)  # height and width that frames are brought to; code
+    frame_px: tuple[int, ...] = (144, 256)  # height and width that frames are brought to; of which the code cuts
     crop_px: tuple[int, ...] = (112, 224)  # of them that are seen; code
     tile_px: int = 256  # that tiles are brought to; 3
     tile_crop_px: int = 224  # of them that are seen; code
-    # Loss: as published with the positive among the candidates, Eq. 1 as printed, or table 3's margin triplet
-    loss: Literal["ntxent", "paper", "triplet"] = "ntxent"
+    # Loss
+    loss: Literal["ntxent", "paper", "triplet"] = "ntxent"  # code; paper: Eq. 1 as printed; triplet: table 3
     temperature: float = 0.1  # code
     margin: float = 1.0  # of the triplets; not said
-    # What it is trained on (5.2, "combined model"). full: crops, tiles turned and mirrored; crop: code's plain variant
-    augment: Augment = "full"
+    # What it is trained on (5.2, "combined model")
+    augment: Augment = "full"  # crops, tiles turned and mirrored; crop: crops alone, the code's plain variant
     early_s: float = 0.5  # a clip begins up to so much before its second ("temporal centering"); code
     hard_negative: bool = True  # each clip is joined by one of the other half of its video; code
     # Schedule (5)
     epochs: int = 500  # code; its released model is that of epoch 400
     batch_clips: int = 64  # videos; name of the released model
-    learning_rate: float = 8e-5
+    learning_rate: float = 8e-5  # 5
     milestones: tuple[int, ...] = (100, 150, 250)  # epochs after which the rate is a tenth of what it was; code
     weight_decay: float = 1e-4  # code
 

@@ -19,8 +19,7 @@ class ScreeningConfig:
     init: Literal["released", "scratch"] = "released"  # of both encoders: ImageNet's and Kinetics-400's weights, 5
     small: Literal["2d", "3d"] = "2d"  # ResNet-18 on each small tile, or 3D-ResNet-18 on all in a row; table 4
     sequence: int = 32  # small tiles of a video; 8 or 32, table 4
-    # published: as in the code, whose shortcuts stay random; torchvision: repaired, all weights loaded; ours
-    aerial_stem: Stem = "published"
+    aerial_stem: Stem = "published"  # its shortcuts stay random; code. torchvision: repaired, a 15th of the work; ours
     width: int = 64  # of the encoders' first layer; the fourth is 8 times as wide
     small_dropout: float = 0.3  # of the 3D-ResNet-18, as in GAMa-Net; not said
     embed_dim: int = 512  # code
@@ -28,8 +27,8 @@ class ScreeningConfig:
     tile_px: int = 256  # that small tiles and regions, which have 1792, are brought to; code
     tile_crop_px: int = 224  # of them that are seen; code
     augment: Augment = "full"  # each small tile and the region on its own; code
-    # Loss: as published with the positive among the candidates, or Eq. 1 as printed
-    loss: Literal["ntxent", "paper"] = "ntxent"
+    # Loss
+    loss: Literal["ntxent", "paper"] = "ntxent"  # code; paper: Eq. 1 as printed
     temperature: float = 0.1  # code
     # Schedules: on true sequences, then on those that GAMa-Net predicts (5)
     epochs: int = 500  # code; what it goes on with is epoch 170

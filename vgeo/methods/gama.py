@@ -9,8 +9,8 @@ tiles of the batch, among them a clip and a tile of the same video.
 
 Implemented: the model as published, down to its accidents (the aerial encoder's stem of stride 1, its three shortcuts
 that start from random weights, no positional encoding), and repaired; the transformer on either side; the published
-loss, Eq. 1 as printed, and margin triplets; hard negatives, augmentations, centring. All rows of tables 3 and 6 but the
-two of other papers are settings: see _gama_config.py.
+loss, Eq. 1 as printed, and margin triplets; hard negatives, augmentations, centring. All rows of tables 3 and 6 but
+those of other papers and of the hierarchical search (stages/hierarchy.py) are settings: see _gama_config.py.
 
 Guessed where paper and code are silent: the video's transformer looks at all places of the last map (98 for a clip);
 positions, where they are asked for, are sinusoids; the image baseline's ResNet-18 is torchvision's.

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from vgeo.geo.sphere import distance_km
 from vgeo.records import Floats
 
-MAX_SPEED_KMH = 120.0  # of a car where speed is limited: what both papers' videos were taken from
+MAX_SPEED_KMH = 120.0  # of a car on a motorway: most videos of both papers are taken from cars
 MOVE_NATS = 1.0
 BREAK_NATS = 20.0  # a jump needs e^20, half a billion, times the evidence: one frame hardly ever has it, ten may
 _ALMOST_0 = 1e-12

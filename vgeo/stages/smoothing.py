@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 SMOOTHERS = ("viterbi",)
 CANDIDATES = 50  # a frame that paths lead through; the work grows with their square
-SLACK_KM = 0.05  # of places whose spacing is not known: a tile's side (GAMa, section 3)
+SLACK_KM = 0.05  # of places whose spacing is not known: nearly a tile's side at GAMa's zoom (section 3)
 _LEAST = 1e-300  # probability; a softmax may round to 0
 _HALF = 0.5
 
