@@ -20,12 +20,11 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import chdir
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
-from gama_world_search import CPU, Figures, chance, figures, gallery_of, path, percent, region_figures, search
+from gama_world_search import CPU, Figures, chance_of, figures, gallery_of, path, percent, region_figures, search
 from numpy.typing import NDArray
 
 from vgeo.cli import run
@@ -44,6 +43,7 @@ from vgeo.world.clips import ClipPlan, drive_of, make_clips, make_tiles, plan_cl
 from vgeo.world.world import World
 
 Floats = NDArray[np.float64]
+Results = dict[str, Figures]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +83,7 @@ class Row:
     name: str
     settings: Settings = ()
     ucn: bool = False  # tiles as the map is cut
+    longer: int = 1  # times as many epochs
 
 
 ROWS: Mapping[str, Row] = {
@@ -93,6 +94,9 @@ ROWS: Mapping[str, Row] = {
     # Why: dropout after each of 8 blocks is too much for so little training.
     "cbn-dropout": Row(name="CBn, ground_dropout=0.3", settings=(*PLAIN, "ground_dropout=0.3")),
     "gama-dropout": Row(name="GAMa-Net, ground_dropout=0.3", settings=("ground_dropout=0.3",)),
+    # Why: what is harder to learn needs longer.
+    "cbn-long": Row(name="CBn, 4 times as long", settings=PLAIN, longer=4),
+    "combined-long": Row(name="Combined, 4 times as long", settings=("transformer=none",), longer=4),
     "cbn-ucn": Row(name="CBn, UCN", settings=PLAIN, ucn=True),
     "stem": Row(name="GAMa-Net, aerial_stem=torchvision", settings=("aerial_stem=torchvision",)),
     "triplet": Row(name="Triplet-Bn", settings=("loss=triplet", *PLAIN)),
@@ -101,6 +105,7 @@ ROWS: Mapping[str, Row] = {
 }
 TABLE = ("image", "cbn", "combined", "gama", "cbn-ucn", "stem")
 SEARCHED = "gama"  # the row that the screening networks and the paths continue
+CITY_MI = 5.0
 PARTS = ("known", "new", "train")
 HEAD = ("exact", "R@1", "R@5", "R@10", "R@1%", "0.1 mi", "0.2 mi", "0.5 mi", "1.0 mi", "median m")
 
@@ -179,6 +184,7 @@ _CORNERS = ((-1, -1), (-1, 1), (1, -1), (1, 1))
 def train(key: str, size: Size, seed: int, verbose: bool) -> None:
     """Train a row's model, unless it was."""
     row = ROWS[key]
+    size = replace(size, epochs=size.epochs * row.longer)
     words = ["train", "frames-train", "--method", "gama", "--gallery", "map.h5" if row.ucn else "tiles-train.h5"]
     words += _budget(size.epochs, size.batch, seed)
     _train(words, f"models/{key}-{seed}", (*common(size), *row.settings), verbose)
@@ -226,7 +232,7 @@ def _trained(folder: str) -> bool:
 # Measuring
 
 
-def measure(key: str, size: Size, seed: int, verbose: bool) -> dict[str, Figures]:
+def measure(key: str, size: Size, seed: int, verbose: bool) -> Results:
     """Train a row and measure it on all parts, unless that was done."""
     kept = Path(f"{key}-{seed}.json")
     if not kept.exists():
@@ -236,14 +242,13 @@ def measure(key: str, size: Size, seed: int, verbose: bool) -> dict[str, Figures
             found = search(model, *gallery_of(part, ROWS[key].ucn))
             order = top_k(found.queries, found.keys, len(found.gallery)).index_NK.numpy()
             said[part] = figures(order, found, ROWS[key].ucn)
-            said[f"chance {part}"] = chance(found, ROWS[key].ucn)
         wall, cpu = json.loads(Path(f"models/{key}-{seed}/seconds.json").read_text())
         said["seconds"] = {"wall": wall, "cpu": cpu}
         kept.write_text(json.dumps(said))
     return json.loads(kept.read_text())
 
 
-def measure_searches(size: Size, seed: int, verbose: bool) -> dict[str, Figures]:
+def measure_searches(size: Size, seed: int, verbose: bool) -> Results:
     """The hierarchical search and the path, on the held-out drives; by what they are called."""
     kept = Path(f"searches-{seed}.json")
     if kept.exists():
@@ -288,16 +293,11 @@ def line(name: str, found: Sequence[Figures]) -> str:
     return f"| {name} | {' | '.join(cells)} |"
 
 
-@cache
-def _train_places() -> Floats:
-    return read_gallery("tiles-train.h5").latlon_deg
-
-
 def describe(size: Size, seed: int) -> str:
     """The size of what was made."""
     galleries = {name: read_gallery(f"{name}.h5") for name in ("tiles-train", "tiles-val", "new/tiles-val", "map")}
     videos = {name: len(set(one.labels["video"])) for name, one in galleries.items() if name != "map"}
-    near_km = distance_km(galleries["tiles-val"].latlon_deg[:, None], _train_places()[None]).min(1)
+    near_km = distance_km(galleries["tiles-val"].latlon_deg[:, None], galleries["tiles-train"].latlon_deg).min(1)
     return (
         f"worlds {seed} and {seed + 1}: {size.cities} cities each, {2 * size.radius_m:g} m across; "
         f"{videos['tiles-train']} drives of {size.seconds:g} s ({len(galleries['tiles-train'])} clips and tiles) to "
@@ -308,29 +308,42 @@ def describe(size: Size, seed: int) -> str:
     )
 
 
-def table(keys: Sequence[str], size: Size, seeds: Sequence[int], verbose: bool) -> None:
-    """Train and measure what is missing, and print all."""
-    done = {key: [measure(key, size, seed, verbose) for seed in seeds] for key in keys}
-    searches = [measure_searches(size, seed, verbose) for seed in seeds] if SEARCHED in keys else []
+def table(keys: Sequence[str], size: Size, seeds: Sequence[int], verbose: bool, made: bool = False) -> None:
+    """Train and measure what is missing, and print all. made: leave out what is missing instead."""
+    done = {
+        key: [measure(key, size, seed, verbose) for seed in seeds if not made or Path(f"{key}-{seed}.json").exists()]
+        for key in keys
+    }
+    searches = [
+        measure_searches(size, seed, verbose)
+        for seed in seeds
+        if SEARCHED in keys and (not made or Path(f"searches-{seed}.json").exists())
+    ]
+    done = {key: found for key, found in done.items() if found}
     for part in PARTS:
         print(f"\n{part}\n\n| | {' | '.join(HEAD)} |\n|{'---|' * (len(HEAD) + 1)}")
-        for ucn in sorted({ROWS[key].ucn for key in keys}):
-            some = next(key for key in keys if ROWS[key].ucn == ucn)
-            print(line(f"chance{', UCN' if ucn else ''}", [done[some][0][f"chance {part}"]]))
-        for key in keys:
-            print(line(ROWS[key].name, [one[part] for one in done[key]]))
-            if key == SEARCHED and part == "known":
-                for name in searches[0]:
-                    if not name.startswith("regions"):
-                        print(line(f"… {name}", [one[name] for one in searches]))
-    print("\n| | wall s | CPU s |\n|---|---|---|")
-    for key in keys:
-        seconds = [[one["seconds"][what] for one in done[key]] for what in ("wall", "cpu")]
-        print(f"| {ROWS[key].name} | {' | '.join(f'{np.mean(values):.0f}' for values in seconds)} |")
+        print_part(part, done, searches)
+    print("\n| | seeds | wall s | CPU s |\n|---|---|---|---|")
+    for key, found in done.items():
+        seconds = [np.mean([one["seconds"][what] for one in found]) for what in ("wall", "cpu")]
+        print(f"| {ROWS[key].name} | {len(found)} | {' | '.join(f'{value:.0f}' for value in seconds)} |")
     for name in searches[0] if searches else ():
         if name.startswith("regions"):
             shares = {k: np.mean([one[name][k] for one in searches]) for k in searches[0][name]}
             print(f"\n{name}: {', '.join(f'{k} {value:.1f}' for k, value in shares.items())}")
+
+
+def print_part(part: str, done: Mapping[str, Sequence[Results]], searches: Sequence[Results]) -> None:
+    """The lines of one part, the searches after the row that they continue."""
+    for ucn in sorted({ROWS[key].ucn for key in done}):
+        for name, within_mi in (("chance", np.inf), ("chance in the right city", CITY_MI)):
+            print(line(f"{name}{', UCN' if ucn else ''}", [chance_of(part, ucn, within_mi)]))
+    for key, found in done.items():
+        print(line(ROWS[key].name, [one[part] for one in found]))
+        if key == SEARCHED and part == "known":
+            for name in searches[0] if searches else ():
+                if not name.startswith("regions"):
+                    print(line(f"… {name}", [one[name] for one in searches]))
 
 
 def main() -> None:
@@ -341,6 +354,7 @@ def main() -> None:
     options.add_argument("--world", type=int, default=WORLD_SEED, help="seed of the world")
     options.add_argument("--quick", action="store_true", help="a tiny world and one epoch")
     options.add_argument("--epochs", type=int, help="of each training of GAMa-Net")
+    options.add_argument("--made", action="store_true", help="show what is there, and train nothing")
     options.add_argument("--threads", type=int, default=1, help="of PyTorch")
     options.add_argument("--verbose", action="store_true", help="print the commands")
     said = options.parse_args()
@@ -351,7 +365,8 @@ def main() -> None:
     with chdir(said.folder):
         prepare(size, said.world, said.verbose)
         print(f"{describe(size, said.world)}; made in {time.monotonic() - began:.0f} s", flush=True)
-        table(said.rows.split(","), size, [int(seed) for seed in said.seeds.split(",")], said.verbose)
+        seeds = [int(seed) for seed in said.seeds.split(",")]
+        table(said.rows.split(","), size, seeds, said.verbose, said.made)
     print(f"\n{time.monotonic() - began:.0f} s")
 
 

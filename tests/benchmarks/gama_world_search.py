@@ -123,19 +123,30 @@ def figures(ranked_NK: Ints, found: Searched, ucn: bool = False) -> Figures:
     return said | {"median m": float(np.median(1000 * distance_km(places[first], found.place_deg)))}
 
 
-def chance(found: Searched, ucn: bool = False) -> Figures:
-    """The line that rankings drawn at random would have, expected."""
-    far_NG = distance_mi(found.place_deg[:, None], found.gallery.latlon_deg[None])
-    size = len(found.gallery)
-    own_NG = np.arange(size) == found.true[:, None]
-    right_N = (own_NG if ucn else own_NG | (far_NG <= TOLERANCE_MI)).sum(1)
-    said = {"exact": 100 / size}
-    for name, k in (("R@1", 1), ("R@5", 5), ("R@10", 10), ("R@1%", max(1, size // 100))):
-        drawn = np.arange(min(k, size))
-        missed = np.clip((size - right_N[:, None] - drawn) / (size - drawn), 0, 1).prod(axis=1)
-        said[name] = percent(1 - missed)
-    said |= {f"{limit} mi": percent(far_NG <= limit) for limit in MILES}
-    return said | {"median m": float(np.median(1000 * distance_km(found.place_deg[:, None], found.gallery.latlon_deg)))}
+def chance(place_deg: Floats, true: Ints, gallery: Gallery, ucn: bool = False, within_mi: float = np.inf) -> Figures:
+    """The line that rankings drawn at random would have, expected.
+
+    place_deg: [N, 2] of the queries. within_mi: of only those tiles that are so near, as of one's own city.
+    """
+    far_NG = distance_mi(place_deg[:, None], gallery.latlon_deg[None])
+    there_NG = far_NG <= within_mi
+    own_NG = np.arange(len(gallery)) == true[:, None]
+    right_N, size_N = (own_NG if ucn else own_NG | (far_NG <= TOLERANCE_MI)).sum(1), there_NG.sum(1)
+    said = {"exact": percent(1 / size_N)}
+    for name, k in (("R@1", 1), ("R@5", 5), ("R@10", 10), ("R@1%", max(1, len(gallery) // 100))):
+        drawn = np.arange(k)
+        left_Nk = np.maximum(size_N[:, None] - drawn, 1)
+        said[name] = percent(1 - np.clip((left_Nk - right_N[:, None]) / left_Nk, 0, 1).prod(axis=1))
+    said |= {f"{limit} mi": percent((far_NG <= limit).sum(1) / size_N) for limit in MILES}
+    return said | {"median m": float(1000 * np.median(distance_km(place_deg[:, None], gallery.latlon_deg)[there_NG]))}
+
+
+def chance_of(part: str, ucn: bool, within_mi: float = np.inf) -> Figures:
+    """The same for a part of the world."""
+    frames, gallery = gallery_of(part, ucn)
+    moments = open_moments([frames], gallery, None)
+    shown = moments.tile_M >= 0
+    return chance(moments.latlon_deg[shown], moments.tile_M[shown], gallery, ucn, within_mi)
 
 
 def percent(hits: NDArray[np.bool_] | Floats) -> float:

@@ -31,9 +31,16 @@ def test_chance_is_what_random_rankings_have(ucn: bool) -> None:
     rng = np.random.default_rng(0)
     found = searched(40, rng)
     drawn = [searching.figures(np.stack([rng.permutation(40) for _ in range(40)]), found, ucn) for _ in range(400)]
-    expected = searching.chance(found, ucn)
+    expected = searching.chance(found.place_deg, found.true, found.gallery, ucn)
     for name in ("exact", "R@1", "R@5", "R@10", "R@1%", "0.1 mi", "1.0 mi"):
         assert np.mean([one[name] for one in drawn]) == pytest.approx(expected[name], abs=1.5), name
+
+
+def test_chance_in_the_right_city() -> None:
+    """Two cities of two tiles each, 55.6 m apart in the first and 556 m in the second."""
+    at = np.array([[52.0, 0.0], [52.0005, 0.0], [10.0, 0.0], [10.005, 0.0]])
+    found = searching.chance(at, np.arange(4), Gallery(latlon_deg=at), within_mi=5)
+    assert (found["exact"], found["R@1"], found["R@5"], found["1.0 mi"]) == (50, 75, 100, 100)
 
 
 def test_figures_by_hand() -> None:
