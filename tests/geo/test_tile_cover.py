@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from vgeo.errors import UsageError
-from vgeo.geo.tile_cover import around, fractions, latitudes, reach
+from vgeo.geo.mercator import latitudes, on_map
+from vgeo.geo.tile_cover import around, reach
 
 ZOOM = 19
 
@@ -67,7 +68,7 @@ def test_across_the_antimeridian_and_at_the_edge_of_the_map() -> None:
 
 def test_rows_and_latitudes_are_each_other_s_inverse() -> None:
     lat = np.linspace(-85, 85, 41)
-    at = fractions(np.stack([lat, np.zeros(41)], axis=1), 10)
+    at = on_map(np.stack([lat, np.zeros(41)], axis=1), 10)
     assert np.allclose(latitudes(at[:, 1], 10), lat, atol=1e-9) and np.allclose(at[:, 0], 512)
 
 

@@ -4,34 +4,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vgeo.errors import UsageError
-from vgeo.geo.sphere import KM_PER_DEG, wrap_lon
-from vgeo.geo.tiles import MAX_LAT_DEG
+from vgeo.geo.mercator import on_map
+from vgeo.geo.sphere import Floats
+from vgeo.geo.tiles import MAX_LAT_DEG, TILE_PX, side_m
 
-Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 MOST_TILES = 5_000_000  # ours: what is listed at once
 _SLACK_PX = 1  # crops begin at whole pixels
-_SIZE_PX = 256
 
 
 def reach(lat_deg: ArrayLike, zoom: int, across: int, margin_m: float) -> Floats:
     """How many tiles to each side a square of `across` tiles and a margin in metres reach, at latitudes."""
     lat = np.clip(np.asarray(lat_deg, np.float64), -MAX_LAT_DEG, MAX_LAT_DEG)
-    tile_m = 360 / 2**zoom * KM_PER_DEG * 1000 * np.cos(np.radians(lat))
-    return across / 2 + margin_m / tile_m + (_SLACK_PX / _SIZE_PX if across else 0.0)
-
-
-def fractions(latlon_deg: ArrayLike, zoom: int) -> Floats:
-    """Positions [N, 2] as tiles east and south of the map's north-western corner, with fractions."""
-    lat, lon = np.moveaxis(np.asarray(latlon_deg, np.float64), -1, 0)
-    south = (1 - np.arcsinh(np.tan(np.radians(np.clip(lat, -MAX_LAT_DEG, MAX_LAT_DEG)))) / np.pi) / 2
-    return np.stack([(wrap_lon(lon) + 180) / 360, south], axis=-1) * 2**zoom
-
-
-def latitudes(south: ArrayLike, zoom: int) -> Floats:
-    """Latitudes of rows of tiles, counted from the north, with fractions."""
-    return np.degrees(np.arctan(np.sinh(np.pi * (1 - 2 * np.asarray(south, np.float64) / 2**zoom))))
+    return across / 2 + margin_m / side_m(lat, zoom) + (_SLACK_PX / TILE_PX if across else 0.0)
 
 
 def around(latlon_deg: ArrayLike, zoom: int, across: int = 1, margin_m: float = 0.0) -> Ints:
@@ -39,7 +25,7 @@ def around(latlon_deg: ArrayLike, zoom: int, across: int = 1, margin_m: float = 
 
     across: side of the squares in tiles, 0 for the tiles of the positions alone. Raises UsageError for too many.
     """
-    at, n = fractions(latlon_deg, zoom), 2**zoom
+    at, n = on_map(latlon_deg, zoom), 2**zoom
     half = reach(np.asarray(latlon_deg, np.float64)[:, 0], zoom, across, margin_m)[:, None]
     first = np.floor(at - half).astype(np.int64)
     last = np.maximum(np.ceil(at + half).astype(np.int64) - 1, first)

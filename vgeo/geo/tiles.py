@@ -52,12 +52,12 @@ def tile_of(latlon_deg: ArrayLike, zoom: int = ZOOM) -> Tile:
 def square_of(x: int, y: int, zoom: int = ZOOM) -> tuple[Floats, float]:
     """The middle [2] of a tile and its side in metres on the ground."""
     middle = position(x + 0.5, y + 0.5, zoom)
-    return middle, side_m(float(middle[0]), zoom)
+    return middle, float(side_m(middle[0], zoom))
 
 
-def side_m(lat_deg: float, zoom: int) -> float:
-    """Side of a tile in metres on the ground, at a latitude."""
-    return 360 / 2**zoom * KM_PER_DEG * 1000 * math.cos(math.radians(lat_deg))
+def side_m(lat_deg: ArrayLike, zoom: int) -> Floats:
+    """Side of a tile in metres on the ground, at latitudes."""
+    return np.asarray(360 / 2**zoom * KM_PER_DEG * 1000 * np.cos(np.radians(lat_deg)))
 
 
 def bounds(x: int, y: int, zoom: int) -> tuple[Floats, Floats]:

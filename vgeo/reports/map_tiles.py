@@ -14,7 +14,7 @@ from PIL import Image
 from vgeo.errors import VgeoError
 from vgeo.formats.gallery import Gallery
 from vgeo.formats.tile_pictures import TilePictures, tile_pictures
-from vgeo.geo.tile_cover import fractions, latitudes
+from vgeo.geo.mercator import latitudes, on_map
 from vgeo.records import Localization
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ def tiles_under(localizations: Sequence[Localization], gallery: Gallery, most: i
     except (VgeoError, KeyError, TypeError, ValueError) as error:
         log.warning("the map shows no tiles: %s", error)
         return None
-    middles = fractions(gallery.latlon_deg, zoom)
+    middles = on_map(gallery.latlon_deg, zoom)
     chosen = _Chosen(middles)
     chosen.add(_rows(np.concatenate([said.track.latlon_deg for said in localizations]), middles, zoom))
     answers, left_out = list(chosen.rows), 0
@@ -105,7 +105,7 @@ def tiles_under(localizations: Sequence[Localization], gallery: Gallery, most: i
 def _rows(latlon_deg: Floats, middles: Floats, zoom: int) -> list[int]:
     """For each position, once, the row of the gallery's nearest tile; positions off all tiles have none."""
     _, once = np.unique(latlon_deg, axis=0, return_index=True)
-    at = fractions(latlon_deg[np.sort(once)], zoom)
+    at = on_map(latlon_deg[np.sort(once)], zoom)
     order = np.argsort(middles[:, 1], kind="stable")
     first = np.searchsorted(middles[order, 1], at[:, 1] - _POSITION_OFF, side="left")
     last = np.searchsorted(middles[order, 1], at[:, 1] + _POSITION_OFF, side="right")

@@ -25,6 +25,7 @@ from vgeo.geo.sphere import wrap_lon
 from vgeo.geo.tiles import ACROSS, ZOOM, position
 from vgeo.records import Floats, Track
 from vgeo.stages.clip_labels import join_ids
+from vgeo.stages.regions import in_squares
 
 log = logging.getLogger(__name__)
 
@@ -181,15 +182,13 @@ def _derived(queries: Sequence[str], latlon: Floats, rule: Rule, ranked: Ranked 
 
 
 def _blocks(latlon: Floats, known: NDArray[np.bool_], ranked: Ranked) -> list[tuple[str, ...]]:
-    """The blocks whose square holds each position; they may overlap. The western and northern sides count."""
-    size = 2.0**ranked.zoom
-    middle = map_position(ranked.latlon_deg, ranked.zoom)
-    found: list[tuple[str, ...]] = []
-    for at, there in zip(map_position(np.where(known[:, None], latlon, 0), ranked.zoom), known, strict=True):
-        gap = at - middle + ranked.across / 2 + 1e-6  # less than rounding of degrees does at an edge
-        gap[:, 0] %= size
-        inside = ((gap >= 0) & (gap < ranked.across)).all(axis=1)
-        found.append(tuple(ranked.ids[i] for i in np.flatnonzero(inside)) if there else ())
+    """The blocks whose square holds each position; they may overlap."""
+    found: list[tuple[str, ...]] = [()] * len(latlon)
+    at = np.flatnonzero(known)
+    held = in_squares(ranked.latlon_deg, latlon[at], ranked.zoom, ranked.across)
+    for name, first, end in zip(ranked.ids, held.first, held.first[1:], strict=False):
+        for q in at[held.row[first:end]].tolist():
+            found[q] = (*found[q], name)
     return found
 
 

@@ -14,6 +14,7 @@ from vgeo.formats.picture_place import REGION, TILE, VIDEO
 from vgeo.formats.rankings import Rankings
 from vgeo.geo.mercator import map_position
 from vgeo.geo.tiles import ACROSS, ZOOM
+from vgeo.records import Floats
 from vgeo.search.members import NONE, Ints, Members
 
 
@@ -52,12 +53,18 @@ def _by_video(region_video: NDArray[np.object_] | None, tile_video: NDArray[np.o
 
 
 def _by_place(regions: Gallery, tiles: Gallery) -> Members:
-    """By geometry on the map, in sides of a tile."""
-    zoom = int(regions.attributes.get("zoom", ZOOM))
-    half = float(regions.attributes.get("across", ACROSS)) / 2
-    size = 2**zoom
-    middle_R2, at_G2 = map_position(regions.latlon_deg, zoom), map_position(tiles.latlon_deg, zoom)
-    # North-western corner, less what rounding of degrees does to a tile that lies on the edge.
+    zoom, across = int(regions.attributes.get("zoom", ZOOM)), float(regions.attributes.get("across", ACROSS))
+    return in_squares(regions.latlon_deg, tiles.latlon_deg, zoom, across)
+
+
+def in_squares(middles_deg: Floats, latlon_deg: Floats, zoom: int, across: float) -> Members:
+    """Which positions [G, 2] lie in squares of `across` tiles a side around middles [R, 2]; two of their sides count.
+
+    Raises FormatError for what is not on the map.
+    """
+    half, size = across / 2, 2**zoom
+    middle_R2, at_G2 = map_position(middles_deg, zoom), map_position(latlon_deg, zoom)
+    # North-western corner, less what rounding of degrees does to a position that lies on the edge.
     corner_R2 = middle_R2 - half - 1e-6
     order = np.argsort(at_G2[:, 0], kind="stable")
     east_G, south_G = at_G2[order, 0], at_G2[order, 1]

@@ -16,6 +16,7 @@ from vgeo.errors import InputError, UsageError, VgeoError
 from vgeo.formats.areas import read_areas
 from vgeo.formats.streams import is_stdio, read_text
 from vgeo.geo import tile_cover
+from vgeo.geo.mercator import latitudes
 from vgeo.geo.tiles import MAX_LAT_DEG, check_zoom
 from vgeo.stages.gallery_inputs import read_places
 
@@ -122,7 +123,7 @@ def _met(
     """Where a relation between the polygon, whose longitudes may run past ±180, and the widened tiles holds."""
     low, high = tiles - half + _HAIR, tiles + 1 + half - _HAIR
     west, east = (edge[:, 0] / 2**level * 360 - 180 for edge in (low, high))
-    north, south = (tile_cover.latitudes(edge[:, 1], level) for edge in (low, high))
+    north, south = (latitudes(edge[:, 1], level) for edge in (low, high))
     found = np.zeros(len(tiles), bool)
     for turn in (-360, 0, 360):
         found |= relation(polygon, shapely.box(west + turn, south, east + turn, north))
