@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tilemaker import SIZE, square, tile_pixels, world_pixels, write_tiles, write_xyz
+from tilemaker import SIZE, encoded, square, tile_pixels, world_pixels, write_tiles, write_xyz
 
 from vgeo.errors import FormatError, InputError
 from vgeo.formats.tile_crops import TileCrops, corner, under
@@ -62,6 +62,22 @@ def test_a_crop_across_the_antimeridian(tmp_path: Path) -> None:
     assert np.array_equal(found[:, half:], world_pixels(0, 101 * SIZE - half, half, SIZE))
     east = position(2**zoom - 3 / SIZE, 101, zoom)  # three pixels west of it
     assert np.array_equal(crops.crop(east, SIZE)[:, half + 3 :], world_pixels(0, 101 * SIZE - half, half - 3, SIZE))
+
+
+def test_what_is_shrunk_is_smoothed(tmp_path: Path) -> None:
+    """As GAMa's regions are: bilinear, with antialiasing, not every third pixel of a third."""
+    rng = np.random.default_rng(0)
+    tiles = {tile: rng.integers(0, 256, (SIZE, SIZE, 3), np.uint8) for tile in square(*FIRST, 3)}
+    for (x, y), pixels in tiles.items():
+        (tmp_path / f"{x}_{y}.png").write_bytes(encoded(pixels))
+    found = TileCrops(open_tiles(tmp_path)).shrunk(FIRST[0] * SIZE, FIRST[1] * SIZE, 3)
+    whole = np.concatenate([np.concatenate([tiles[FIRST[0] + i, FIRST[1] + j] for i in range(3)], 1) for j in range(3)])
+    weights = np.zeros((SIZE, 3 * SIZE))  # a triangle over six pixels around the middle of each three
+    for row in range(SIZE):
+        weights[row] = np.maximum(0, 1 - np.abs(np.arange(3 * SIZE) - (3 * row + 1)) / 3)
+    weights /= weights.sum(axis=1, keepdims=True)
+    expected = np.einsum("ir,rcx,jc->ijx", weights, whole.astype(float), weights)
+    assert np.abs(found - expected).max() < 1.5
 
 
 def test_beyond_the_ends_of_the_map() -> None:

@@ -104,8 +104,10 @@ def test_too_many_are_chosen_evenly_and_counted(tmp_path: Path) -> None:
 
 def test_places_off_the_gallery_have_no_picture(tmp_path: Path) -> None:
     tiles = gallery(tmp_path / "t", [(X, Y)])
-    found = tiles_under([said([tiles.latlon_deg[0], (10.0, 10.0), middle(X + 0.4, Y), middle(X + 0.7, Y)])], tiles)
-    assert found is not None and len(found.tiles) == 1
+    for off, pictures in ((0, 1), (0.4, 1), (0.7, 0), (2, 0)):
+        for place in (middle(X + off, Y), middle(X, Y - off)):
+            found = tiles_under([said([place, (10.0, 10.0)])], tiles)
+            assert found is not None and len(found.tiles) == pictures
 
 
 def test_around_the_antimeridian(tmp_path: Path) -> None:

@@ -188,6 +188,12 @@ def test_a_region_a_video(tiles: Path, tmp_path: Path, caplog: pytest.LogCapture
     assert "1 of 2 videos' regions are not shown by the tiles and left out, b the first" in caplog.text
 
 
+def test_a_region_is_around_the_middle_of_the_way_however_long_the_car_stood(tiles: Path, tmp_path: Path) -> None:
+    track = [(float(t), position(X + 3 + max(0, t - 6), Y + 4 + max(0, t - 6) / 2, 19)) for t in range(9)]
+    made = build_aerial(tiles, AerialRules(regions=True, around=[csv(tmp_path / "c.csv", {"a": track})], across=3))
+    assert made.latlon_deg[0] == pytest.approx(position(X + 4, Y + 4.5, 19), abs=1e-7)
+
+
 def test_a_video_across_the_antimeridian(tmp_path: Path) -> None:
     zoom, last = 12, 2**12 - 1
     folder = write_tiles(tmp_path / "t", [(x, 2000 + j) for x in (last - 1, last, 0, 1) for j in range(4)])
@@ -231,7 +237,7 @@ def test_words_that_do_not_fit(tiles: Path, tmp_path: Path) -> None:
         build_gallery("aerial", [tiles, tiles], tmp_path / "g.h5")
     for across, step in ((0, 1), (7, 0), (7, 8)):
         with pytest.raises(UsageError, match="the step must be from 1 to the tiles across"):
-            build_aerial(tiles, AerialRules(across=across, step=step))
+            build_aerial(tiles, AerialRules(regions=True, across=across, step=step))
 
 
 def test_inputs_without_seconds(tiles: Path, tmp_path: Path) -> None:

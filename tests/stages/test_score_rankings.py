@@ -233,8 +233,11 @@ def test_a_list_of_gama_with_tracks(tmp_path):
     ranked = read_ranked(tmp_path / "gallery_gps.list")
     report = score_rankings(of_lists(lists), truth, rule="ucn", at=["1", "1%"], ranked=ranked)
     assert [(r.k, r.percent) for r in report.recalls] == [(1, 50), (2, 100)]  # of lines for one clip the last counts
-    report = score_rankings(of_lists({"v_3": ["v_3"], "v_4": ["v_3", "v_4"]}), truth, at=["1", "2"])
-    assert [r.percent for r in report.recalls] == [50, 100]
+    centred = of_lists({"v_3": ["v_3"], "v_4": ["v_3", "v_4"]})
+    alone = score_rankings(centred, read_truth([tmp_path / "val_gps_day.list"]), at=["1", "2"])
+    report = score_rankings(centred, truth, at=["1", "2"])
+    assert [r.percent for r in report.recalls] == [r.percent for r in alone.recalls] == [50, 100]
+    assert alone.mean_error_mi is None and len(alone.without_position) == 2
     assert report.mean_error_mi == pytest.approx(miles((40.7, -74), (40.8, -74)) / 2)
 
 

@@ -75,7 +75,8 @@ def build_aerial(path: Source, rules: AerialRules | None = None, progress: Progr
     rules = rules or AerialRules()
     if rules.layout is not None or rules.uncentred:
         return _published(path, rules, progress)
-    if rules.across < 1 or not 1 <= rules.step <= rules.across:
+    over_all = rules.regions and not rules.around  # else nothing is a step away
+    if rules.across < 1 or (over_all and not 1 <= rules.step <= rules.across):
         raise UsageError(f"--across {rules.across} --step {rules.step}: the step must be from 1 to the tiles across")
     store = open_tiles(path, rules.zoom)
     if store.size_px != TILE_PX:
