@@ -82,6 +82,9 @@ def test_what_cannot_be_trained_on_is_said(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match=r"2 pictures a second, and clips are made of 15; .*--rate-hz 15"):
         open_moments([tmp_path / "slow"], plain((X, Y)), 15.0)
     assert len(open_moments([tmp_path / "slow"], plain((X, Y)), None)) == 6, "where rates do not matter"
+    write_frames(tmp_path / "nearly", "a", 6.0, rate_hz=12.5)
+    with pytest.raises(SettingError, match=r"12\.5 pictures a second"):
+        open_moments([tmp_path / "nearly"], plain((X, Y)), 15.0)
     (tmp_path / "bare").mkdir()
     Image.new("RGB", (4, 4)).save(tmp_path / "bare" / "1.png")
     with pytest.raises(InputError, match=r"pictures without frames\.jsonl"):

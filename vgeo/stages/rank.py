@@ -20,6 +20,7 @@ from vgeo.encoders._windows import second_of
 from vgeo.errors import InputError, UsageError
 from vgeo.formats.checkpoints import GALLERY
 from vgeo.formats.gallery import Gallery, read_gallery
+from vgeo.formats.gama_lists import clip_id
 from vgeo.formats.rankings import Rankings, ranked
 from vgeo.logs import SILENT, Progress
 from vgeo.search.exact import top_k
@@ -91,7 +92,7 @@ def rank_clips(
             with batch.item(task.name) as item:
                 query = prepared.query(task, streams, item, progress)
                 rows.append(ranker(query))
-                names += [f"{query.video_id}_{second}" for second in second_of(query.time_s).astype(int).tolist()]
+                names += [clip_id(query.video_id, second) for second in second_of(query.time_s).tolist()]
     if not names:
         raise InputError("no clip could be ranked; nothing is written")
     log.info("%d clips of %d videos, %d tiles each at most", len(names), len(rows), ranker.count)
