@@ -64,7 +64,7 @@ def _of_layout(name: str, inputs: Sequence[str | os.PathLike[str]], recipe: Reci
     return FrameSet(
         path=opened.root,
         video_ids=[video for some in sequences for video in some.video_ids],
-        first_row=_first(lengths),
+        first_row=first_rows(lengths),
         latlon_deg=np.concatenate([some.latlon_deg for some in sequences]),
         spacing_s=None,
         labels=columns([labels for some in sequences for labels in some.labels]),
@@ -86,7 +86,7 @@ def _of_clips(clips: Sequence[Clip], path: Path) -> FrameSet:
     return FrameSet(
         path=path,
         video_ids=[clip.video_id for clip in clips],
-        first_row=_first([len(one) for one in places]),
+        first_row=first_rows([len(one) for one in places]),
         latlon_deg=np.concatenate(places),
         spacing_s=_spacing_s(clips),
         labels=columns([said for _, _, _, said in listed]),
@@ -145,5 +145,6 @@ def _shared(names: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
     return [held.setdefault(some, some) for some in names]
 
 
-def _first(lengths: Sequence[int] | np.ndarray) -> np.ndarray:
+def first_rows(lengths: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Where each of things of these lengths begins that lie in a row, and where the last ends: [number + 1]."""
     return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)

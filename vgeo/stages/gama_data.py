@@ -31,6 +31,7 @@ from vgeo.formats.tile_pictures import gallery_of_files
 from vgeo.geo.tiles import ACROSS, TILE_PX, ZOOM, position
 from vgeo.logs import SILENT, Progress
 from vgeo.records import Floats
+from vgeo.stages.frame_sets import first_rows
 from vgeo.training.moment_set import Ints, MomentSet
 
 log = logging.getLogger(__name__)
@@ -247,12 +248,12 @@ def _moment_set(root: Path, moments: Sequence[_Moments]) -> MomentSet:
     return MomentSet(
         path=root,
         video_ids=[one.ride.video_id for one in kept],
-        first_row=_first([len(one.second) for one in kept]),
+        first_row=first_rows([len(one.second) for one in kept]),
         latlon_deg=np.concatenate([one.latlon_deg for one in kept]),
         labels={name: [said.get(name, "") for said in labels] for name in names},
         time_s=np.concatenate([one.second for one in kept]).astype(np.float64),
         tile_M=np.concatenate([one.tile_M for one in kept]),
-        first_picture=_first([len(one.ride.shots.names) for one in kept]),
+        first_picture=first_rows([len(one.ride.shots.names) for one in kept]),
         picture_time_s=np.concatenate([one.ride.shots.number for one in kept]) / FPS,
         folders=[str(one.ride.shots.folder) for one in kept],
         names=[one.ride.shots.names for one in kept],
@@ -288,7 +289,3 @@ def _names(folder: Path) -> list[str]:
         return os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):
         return []
-
-
-def _first(lengths: Sequence[int]) -> Ints:
-    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)

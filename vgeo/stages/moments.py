@@ -19,7 +19,7 @@ from vgeo.formats.picture_place import TILE
 from vgeo.geo.tiles import tile_of
 from vgeo.logs import SILENT, Progress
 from vgeo.records import Floats
-from vgeo.stages.frame_sets import check_distinct, columns, refused
+from vgeo.stages.frame_sets import check_distinct, columns, first_rows, refused
 from vgeo.training.moment_set import Ints, MomentSet
 from vgeo.video.clips import Clip, find_clips
 from vgeo.video.sources import forget_frames, frames_of
@@ -66,12 +66,12 @@ def open_moments(
     found = MomentSet(
         path=Path(inputs[0]),
         video_ids=[clip.video_id for clip in clips],
-        first_row=_first([len(one.time_s) for one in listed]),
+        first_row=first_rows([len(one.time_s) for one in listed]),
         latlon_deg=np.concatenate([one.latlon_deg for one in listed]),
         labels=columns([one.labels for one in listed]),
         time_s=np.concatenate([one.time_s for one in listed]),
         tile_M=np.zeros(sum(len(one.time_s) for one in listed), np.int64),
-        first_picture=_first([len(one.names) for one in listed]),
+        first_picture=first_rows([len(one.names) for one in listed]),
         picture_time_s=np.concatenate([one.picture_time_s for one in listed]),
         folders=[one.folder for one in listed],
         names=[one.names for one in listed],
@@ -141,7 +141,3 @@ def whole_seconds(time_s: NDArray[np.float64]) -> tuple[Floats, Ints]:
     nearest = np.where(np.abs(time_s[after] - seconds) <= np.abs(time_s[before] - seconds), after, before)
     near = np.abs(time_s[nearest] - seconds) <= min(apart_s / 2, 0.5) + 1e-6
     return seconds[near & (seconds >= 0)], nearest[near & (seconds >= 0)].astype(np.int64)
-
-
-def _first(lengths: Sequence[int]) -> Ints:
-    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
