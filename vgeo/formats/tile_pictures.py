@@ -88,7 +88,7 @@ def row_name(gallery: Gallery, row: int) -> str:
 
 def numbers_of(name: str, count: int) -> tuple[int, ...]:
     """The numbers in an id such as `x_y` or `x_y_across`. Raises FormatError."""
-    parts = re.fullmatch("_".join([r"(\d{1,9})"] * count), name)
+    parts = re.fullmatch("_".join(["([0-9]{1,9})"] * count), name)
     if parts is None:
         raise FormatError(f"{name!r} is not {count} numbers with _ between; build the gallery again")
     return tuple(int(part) for part in parts.groups())

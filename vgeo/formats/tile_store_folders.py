@@ -24,8 +24,8 @@ from vgeo.geo.tiles import MOST_ZOOM, ZOOM, Tile
 log = logging.getLogger(__name__)
 
 TILE_JSON = "tiles.json"
-_X_Y = re.compile(r"(\d{1,9})_(\d{1,9})")
-_NUMBER = re.compile(r"\d{1,9}")
+_X_Y = re.compile(r"([0-9]{1,9})_([0-9]{1,9})")
+_NUMBER = re.compile(r"[0-9]{1,9}")
 
 
 class FileTiles(TileStore):
