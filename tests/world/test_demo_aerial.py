@@ -47,11 +47,18 @@ def test_tiles_are_around_all_drives(tiny: tuple[Path, list[str]]) -> None:
 
 def test_everything_is_made(tiny: tuple[Path, list[str]]) -> None:
     folder, lines = tiny
-    for name in ("around.h5", "tiles.h5", "models/gama/model.safetensors", "tracks.geojson", "tracks.png"):
+    for name in (
+        "around.h5",
+        "grid.csv",
+        "gallery.h5",
+        "models/gama/model.safetensors",
+        "tracks.geojson",
+        "tracks.png",
+    ):
         assert (folder / name).is_file(), name
     found = read_tracks(folder / "tracks.geojson")
-    assert {track.video_id for track in found} == {"san-francisco-02", "lisbon-02"}
-    centres = read_gallery(folder / "tiles.h5").latlon_deg
+    assert {track.video_id for track in found} == {"san-francisco-04"}
+    centres = read_gallery(folder / "gallery.h5").latlon_deg
     assert all(np.abs(centres - place).max(axis=1).min() < 1e-6 for track in found for place in track.latlon_deg)
     text = (folder / "map.html").read_text()
     data = json.loads(text.split('id="data">')[1].split("</script>")[0])

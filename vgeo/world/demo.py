@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 Runner = Callable[[Sequence[str]], int]  # runs the words after "vgeo" and returns the exit code
 
 STATE = "demo.json"
-MADE = ("clips", "tiles", "frames", "features.h5", "features.h5.parts", "gallery.h5", "around.h5", "tiles.h5", "models")
+MADE = ("clips", "tiles", "frames", "features.h5", "features.h5.parts", "gallery.h5", "around.h5", "grid.csv", "models")
 MADE_TOO = ("tracks.geojson", "found.html", *PICTURES)
 CREDIT = "vgeo, a made-up world"
 
@@ -183,7 +183,7 @@ def _draw(settings: DemoSettings, say: Callable[[str], None]) -> None:
     found, truth = read_localizations("tracks.geojson"), read_tracks("clips/val")
     reference = read_tracks("clips/train")
     plot_tracks(found, truth, PICTURES[0], reference=reference, names=_city_names())
-    tiles = tiles_under(found, read_gallery("tiles.h5")) if STAGES[settings.kind].tiles else None
+    tiles = tiles_under(found, read_gallery("gallery.h5")) if STAGES[settings.kind].tiles else None
     write_map(PICTURES[1], found, truth, reference=reference, tiles=tiles, title="vgeo demo")
 
 
