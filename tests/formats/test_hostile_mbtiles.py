@@ -30,7 +30,8 @@ def written(path: Path, rows: list[tuple[object, ...]], schema: str = TABLE) -> 
     with sqlite3.connect(path) as file:
         file.execute("CREATE TABLE metadata (name, value)")
         file.execute(schema)
-        file.executemany("INSERT INTO tiles VALUES (?, ?, ?, ?)", rows)
+        if rows:  # a view takes none
+            file.executemany("INSERT INTO tiles VALUES (?, ?, ?, ?)", rows)
     file.close()
     return path
 
