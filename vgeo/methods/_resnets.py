@@ -18,6 +18,7 @@ from vgeo.layers.joined_norm import JoinedNorm, join_norms
 Stem = Literal["published", "torchvision"]
 
 RELEASED_WIDTH = 64
+_LEAST_CHANNELS_LAST = 16  # on a CPU, PyTorch 2.15 crashes in gradients of thinner shortcuts, channels coming last
 
 
 class ResNet18(nn.Module):
@@ -49,6 +50,8 @@ class ResNet18(nn.Module):
 
     def forward(self, pixels_BCHW: Tensor) -> Tensor:
         """Pixels [B, 3, H, W] -> [B, D, h, w]."""
+        if self.width < _LEAST_CHANNELS_LAST:
+            pixels_BCHW = pixels_BCHW.contiguous()
         x = self.maxpool(self.relu(self.bn1(self.conv1(pixels_BCHW))))
         for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
             x = layer(x)

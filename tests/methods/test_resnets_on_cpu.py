@@ -1,4 +1,7 @@
-"""Convolutions over clips under bfloat16: their gradients must be those of float32, nearly."""
+"""Encoders on a CPU: gradients under bfloat16 must be those of float32, nearly, and thin ones must not crash."""
+
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -29,3 +32,12 @@ def test_gradients_of_clips_do_not_depend_on_what_was_in_memory() -> None:
         assert float((gradient(model, pixels, weights, mixed=True) - exact).norm() / exact.norm()) == pytest.approx(
             0, abs=0.02
         )
+
+
+def test_thin_encoders_do_not_crash_on_pictures_whose_channels_come_last() -> None:
+    """PyTorch's own do, with a segmentation fault; so in a process of its own."""
+    code = (
+        "import torch; from vgeo.methods._resnets import ResNet18; "
+        "ResNet18(4)(torch.randn(8, 96, 96, 3).permute(0, 3, 1, 2)).sum().backward()"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
