@@ -11,11 +11,11 @@ from torch import Tensor
 
 from vgeo.device import Compute
 from vgeo.errors import FormatError, InputError, MissingModelError, SettingError, UsageError
-from vgeo.methods.base import Method
+from vgeo.methods.base import Method, Retriever
 from vgeo.methods.gama import Gama, GamaConfig
 from vgeo.methods.screening import Screening, ScreeningConfig
 from vgeo.stages.released_resnets import load_released_resnets
-from vgeo.stages.train_aerial import aerial_model
+from vgeo.stages.train_aerial import aerial_model, load_weights
 from vgeo.stages.train_prepare import Request
 from vgeo.training.loop import Options
 
@@ -157,14 +157,21 @@ def request(**changes: object) -> Request:
     return Request(**{**asked, **changes})  # type: ignore[arg-type]
 
 
+def started(asked: Request) -> Retriever:
+    """The model as training begins with it."""
+    model = aerial_model(asked)
+    load_weights(model, asked)
+    return model
+
+
 def test_training_starts_from_them(released: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     weights = {"screening": str(released)}
-    model = aerial_model(request(weights=weights))
+    model = started(request(weights=weights))
     assert torch.equal(model.state_dict()["small.conv1.weight"], torchvision_state("resnet18")["conv1.weight"])
     with pytest.raises(MissingModelError, match="--offline forbids"):
-        aerial_model(request())
-    scratch = aerial_model(request(changed={"init": "scratch", "width": 4}))
+        started(request())
+    scratch = started(request(changed={"init": "scratch", "width": 4}))
     assert scratch.state_dict()["small.conv1.weight"].shape[0] == 4
     with pytest.raises(UsageError, match="not used with --from or init=scratch"):
-        aerial_model(request(changed={"init": "scratch"}, weights=weights))
+        started(request(changed={"init": "scratch"}, weights=weights))

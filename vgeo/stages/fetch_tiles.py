@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vgeo.errors import InputError, ServerError, SettingError, UsageError, VgeoError
 from vgeo.formats.tile_folder import TileFolder, TileSource, check_folder, stored
@@ -119,6 +120,7 @@ class _Run:
         """Fetch every missing tile."""
         if not self._plan.missing:
             return
+        asyncio.get_running_loop().set_exception_handler(_say)
         rest = iter(self._plan.missing)
         async with TileServer(manners) as server, asyncio.TaskGroup() as group:
             for _ in range(min(manners.workers, len(self._plan.missing))):
@@ -175,3 +177,9 @@ class _Run:
         same = max(self._pictures.values(), default=0)
         if same >= _SAME_PICTURES and same > done / 10:
             log.warning("%s: %d tiles are one and the same picture, perhaps of 'no imagery here'", plan.out, same)
+
+
+def _say(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what went wrong outside of any call; not that a worker was at it when the program was told to end."""
+    if not isinstance(context.get("exception"), SystemExit):
+        loop.default_exception_handler(context)
