@@ -12,10 +12,16 @@ from vgeo.geo.tiles import position, tile_of
 X, Y = tile_of((40.7, -74.0), 19)
 
 
+@pytest.fixture(scope="module")
+def tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """8 x 8 of them, which nobody changes."""
+    return write_tiles(tmp_path_factory.mktemp("aerial") / "tiles", square(X, Y, 8), size=256)
+
+
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(tiles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    write_tiles(Path("tiles"), square(X, Y, 8), size=256)
+    Path("tiles").symlink_to(tiles)
     rows = [f"v,{t},{at[0]:.7f},{at[1]:.7f}" for t in range(4) for at in [position(X + 3.5 + t / 6, Y + 3.5, 19)]]
     Path("t.csv").write_text("\n".join(["video_id,time_s,lat_deg,lon_deg", *rows, ""]))
     return tmp_path
