@@ -70,7 +70,7 @@ class Size:
 QUICK = Size(cities=2, drives=12, new_drives=4, val_share=0.34, seconds=6.0, epochs=1, screening_epochs=1, batch=4)
 WORLD_SEED = 0
 RATE = 1e-3  # the published 8e-5 is for pretrained encoders
-KEEP = ("10%",)  # of the regions: of 48, 1% would be none
+KEEP = ("10%", "25%", "50%")  # of the regions: of 48, 1% would be none
 
 Settings = tuple[str, ...]
 PLAIN: Settings = ("transformer=none", "augment=crop", "early_s=0", "hard_negative=false")
