@@ -105,10 +105,10 @@ class HierarchicalGallery:
     def __call__(self, queries_TE: Tensor, first_TE: Tensor | None, *, k: int, rows: int, within_km: float) -> Answers:
         """Find k distinct places a clip, and the best `rows`, in the video's best regions; as ExactGallery does.
 
-        A video of about as many clips as the screening network sees, as GAMa's are at 32, has regions of its own; ours: a
-        longer one is cut into pieces of about that many, for it drives on to other regions. (The published search, and
-        `rank`, look at the first ones alone.) Where one piece's regions hold fewer places than asked for, all clips get
-        so many.
+        A video of about as many clips as the screening network sees, as GAMa's are at 32, has regions of its own; ours:
+        a longer one is cut into pieces of about that many, for it drives on to other regions. (The published search,
+        and `rank`, look at the first ones alone.) Where one piece's regions hold fewer places than asked for, all clips
+        get so many.
         """
         pieces = max(1, round(len(queries_TE) / self._rank.length))
         bounds = np.linspace(0, len(queries_TE), pieces + 1).round().astype(int)
