@@ -189,3 +189,16 @@ def test_without_rasterio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
     out, err = capfd.readouterr()
     assert (code, out, err.count("\n")) == (69, "", 1)
     assert not (tmp_path / "g.h5").exists()
+
+
+def test_an_image_that_names_other_files_is_refused(tmp_path: Path) -> None:
+    """A VRT: GDAL would open whatever it names, addresses too."""
+    on_the_grid(tmp_path / "a.tif", 19)
+    from rasterio.shutil import copy
+
+    copy(str(tmp_path / "a.tif"), str(tmp_path / "a.vrt"), driver="VRT")
+    with rasterio.open(tmp_path / "a.vrt") as readable:
+        assert readable.count == 3
+    (tmp_path / "a.vrt").rename(tmp_path / "b.tif")
+    with pytest.raises(FormatError, match=r"b\.tif: not an image that can be read"):
+        open_tiles(tmp_path / "b.tif")

@@ -70,23 +70,22 @@ def test_clips_are_searched_for_in_the_regions_that_they_lead_to(parts, clips: i
 
 
 def test_a_long_video_is_cut_into_pieces_with_regions_of_their_own(parts, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sequences are of 3 tiles: ten clips are three pieces, and each is answered in the region of its first tile."""
-    model, tiles, screening, regions = parts
-    assert screening.method.config.sequence == 3
+    """130 clips are three pieces, and each is answered in the region of its first tile."""
+    model, tiles, _, regions = parts
     inside = [[int(row) for row in members(regions, tiles).rows_of(np.array([region]))] for region in range(8)]
     home = {row: region for region, rows in enumerate(inside) for row in rows}
     # Drawn weights prefer one region whatever they see.
     monkeypatch.setattr(RegionRanking, "__call__", lambda self, tile_T, count: np.array([home[int(tile_T[0])]]))
     keys = embed_gallery(model, tiles, CPU)
-    pieces = [(0, 3, 6), (3, 7, 1), (7, 10, 4)]
+    pieces = [(0, 43, 6), (43, 87, 1), (87, 130, 4)]
     seen = [inside[region][clip % 9] for first, end, region in pieces for clip in range(first, end)]
-    search = HierarchicalGallery(model, tiles, Screen(model=screening, regions=regions, keep="1"), CPU)
+    search = HierarchicalGallery(model, tiles, Screen(model=parts[2], regions=regions, keep="1"), CPU)
     found = search(keys[seen], None, k=4, rows=4, within_km=1.0)
     for first, end, region in pieces:
         scores = keys[seen[first:end]] @ keys[inside[region]].T
         expected = [[inside[region][n] for n in row[:4]] for row in scores.argsort(dim=1, descending=True).tolist()]
         assert found.row_TK[first:end].tolist() == expected
-    assert len(found.spread.confidence_N) == len(found.spread.radius_km_N) == 10
+    assert len(found.spread.confidence_N) == len(found.spread.radius_km_N) == 130
 
 
 def test_only_screening_networks_tell_regions(parts) -> None:

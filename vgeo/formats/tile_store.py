@@ -21,7 +21,7 @@ from vgeo.geo.tiles import Tile, check_zoom
 Pixels = NDArray[np.uint8]
 
 SUFFIXES = (".png", ".webp", ".jpg", ".jpeg")  # of a tile in two formats, the first of these is taken
-_RASTERS = (".tif", ".tiff", ".vrt", ".jp2", ".img")
+_RASTERS = (".tif", ".tiff", ".jp2", ".img")
 SAMPLES = 9  # tiles that a store's size is seen from
 _MOST_PIXELS = 2**26  # of one picture; what claims more is no tile
 _DAMAGE = (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, ArithmeticError, MemoryError)

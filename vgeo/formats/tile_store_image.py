@@ -1,4 +1,4 @@
-"""A georeferenced image as tiles: whatever rasterio opens, warped to Web Mercator at the wanted zoom."""
+"""A georeferenced image as tiles: a GeoTIFF, or what else holds its own pixels, warped to Web Mercator."""
 
 import hashlib
 import threading
@@ -16,6 +16,13 @@ from vgeo.geo.tiles import HALF_M, MAX_LAT_DEG, ZOOM, Tile, tile_of
 _MOST_TILES = 2**24  # that an image may cover, with and without data
 _SAMPLES = 8  # points along a tile's side that must all show something
 SIZE_PX = 256
+
+# How files begin that hold their own pixels: TIFF and BigTIFF, JPEG 2000, Erdas Imagine, PNG, JPEG. Others, a VRT above
+# all, name further files and addresses, which GDAL would open.
+_BEGINNINGS = (
+    b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51", b"EHFA_HEADER_TAG", b"\x89PNG",
+    b"\xff\xd8\xff",
+)  # fmt: skip
 
 
 class ImageTiles(TileStore):
@@ -63,6 +70,9 @@ class ImageTiles(TileStore):
             return hashlib.file_digest(file, "sha256").digest()
 
     def _opened(self) -> Any:
+        with self.path.open("rb") as file:
+            if not file.read(16).startswith(_BEGINNINGS):
+                raise FormatError(f"{self.path}: not an image that can be read (a GeoTIFF, JPEG 2000 or Erdas Imagine)")
         try:
             image = self._rasterio.open(self.path)
         except self._rasterio.errors.RasterioError as error:

@@ -129,7 +129,7 @@ def _open(path: Path) -> sqlite3.Connection:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     if signature != _SIGNATURE:
         raise FormatError(
-            f"{path}: neither a folder of tiles nor MBTiles; georeferenced images are known by .tif, .vrt, .jp2 or .img"
+            f"{path}: neither a folder of tiles nor MBTiles; georeferenced images are known by .tif, .jp2 or .img"
         )
     log_beside = path.with_name(f"{path.name}-wal")
     quiet = "" if log_beside.exists() and log_beside.stat().st_size else "&immutable=1"

@@ -27,6 +27,7 @@ from vgeo.training.sequence_store import sequence_of
 
 log = logging.getLogger(__name__)
 
+PIECE = 40  # clips of a video (GAMa, sec. 3)
 KEEP = "1%"  # of the regions: best in table 5
 
 
@@ -105,12 +106,11 @@ class HierarchicalGallery:
     def __call__(self, queries_TE: Tensor, first_TE: Tensor | None, *, k: int, rows: int, within_km: float) -> Answers:
         """Find k distinct places a clip, and the best `rows`, in the video's best regions; as ExactGallery does.
 
-        A video of about as many clips as the screening network sees, as GAMa's are at 32, has regions of its own; ours:
-        a longer one is cut into pieces of about that many, for it drives on to other regions. (The published search,
-        and `rank`, look at the first ones alone.) Where one piece's regions hold fewer places than asked for, all clips
-        get so many.
+        GAMa's videos are of some 40 clips, and have regions of their own; ours: a longer one is cut into pieces of
+        about that many, for it drives on to other regions. (The published search, like `vgeo rank`, goes by the first
+        clips alone.) Where one piece's regions hold fewer places than asked for, all clips get so many.
         """
-        pieces = max(1, round(len(queries_TE) / self._rank.length))
+        pieces = max(1, round(len(queries_TE) / PIECE))
         bounds = np.linspace(0, len(queries_TE), pieces + 1).round().astype(int)
         parts = [self._piece(queries_TE[a:b], k=k, rows=rows, within_km=within_km) for a, b in pairwise(bounds)]
         return parts[0] if pieces == 1 else _joined(parts)
