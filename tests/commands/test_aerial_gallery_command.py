@@ -68,7 +68,7 @@ def test_galleries(words: list[str], rows: int, says: str, here: Path, capfd: py
         (["grid", "t.csv", "--around", "t.csv"], 2, "--around belongs to aerial, not to grid"),
         (["points", "t.csv", "--regions"], 2, "--regions belongs to aerial, not to points"),
         (["aerial", "tiles", "more"], 2, "one folder or file of tiles"),
-        (["aerial", "tiles", "--regions", "--across", "3"], 2, "--across 3 --step 4: the step must be"),
+        (["aerial", "tiles", "--regions", "--across", "3", "--step", "4"], 2, "--across 3 --step 4: the step must be"),
         (["aerial", "bad"], 65, "bad/5_6.png: holds HTML or XML, not a picture; fetch this tile again"),
         (["aerial", "mixed"], 65, "mixed/5_7.png: is 64 x 64 pixels, the other tiles are 256 x 256"),
         (["aerial", "tiles", "--out", "g.csv"], 2, "g.csv: a gallery of tiles needs HDF5"),

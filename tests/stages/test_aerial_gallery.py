@@ -200,7 +200,7 @@ def test_a_video_across_the_antimeridian(tmp_path: Path) -> None:
     track = [(float(t), position((last + 0.5 + t / 4) % 2**12, 2002, zoom)) for t in range(5)]
     rules = AerialRules(around=[csv(tmp_path / "c.csv", {"a": track})], zoom=zoom)
     assert len(build_aerial(folder, rules)) == 5
-    region = build_aerial(folder, rules._replace(regions=True, across=3, step=1))
+    region = build_aerial(folder, rules._replace(regions=True, across=3))
     assert abs(abs(region.latlon_deg[0, 1]) - 180) < 1e-6
 
 
@@ -238,6 +238,17 @@ def test_words_that_do_not_fit(tiles: Path, tmp_path: Path) -> None:
     for across, step in ((0, 1), (7, 0), (7, 8)):
         with pytest.raises(UsageError, match="the step must be from 1 to the tiles across"):
             build_aerial(tiles, AerialRules(regions=True, across=across, step=step))
+    near = build_aerial(tiles, AerialRules(regions=True, across=3))
+    assert (
+        near.labels["region"].tolist()
+        == build_aerial(tiles, AerialRules(regions=True, across=3, step=3)).labels["region"].tolist()
+    ), "no gap between regions that are smaller than the usual step"
+    for rules in (AerialRules(across=3), AerialRules(step=2)):
+        with pytest.raises(UsageError, match="give them with --regions"):
+            build_aerial(tiles, rules)
+    around = AerialRules(regions=True, step=2, around=[csv(tmp_path / "s.csv", {"a": drive(3, 1)})])
+    with pytest.raises(UsageError, match="regions around videos lie where these do"):
+        build_aerial(tiles, around)
 
 
 def test_inputs_without_seconds(tiles: Path, tmp_path: Path) -> None:

@@ -106,7 +106,11 @@ Zoom = Annotated[
     typer.Option("--zoom", min=0, max=24, help="Of the tiles, else their own or 19.", rich_help_panel=AERIAL),
 ]
 Across = Annotated[int, typer.Option("--across", min=1, help="Tiles along a region's side.", rich_help_panel=AERIAL)]
-Step = Annotated[int, typer.Option("--step", min=1, help="Tiles from one region to the next.", rich_help_panel=AERIAL)]
+Step = Annotated[
+    int | None,
+    typer.Option("--step", min=1, help="Tiles from one region to the next.", show_default="4, at most those across",
+                 rich_help_panel=AERIAL),
+]  # fmt: skip
 Layout = Annotated[
     str | None,
     typer.Option(
@@ -171,7 +175,7 @@ def build_gallery(
     regions: Regions = False,
     zoom: Zoom = None,
     across: Across = 7,
-    step: Step = 4,
+    step: Step = None,
     layout: Layout = None,
     uncentred: Uncentred = False,
     weights: options.Weights = None,

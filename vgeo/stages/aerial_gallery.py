@@ -32,6 +32,7 @@ from vgeo.stages.gama_data import published_pairs, published_regions
 log = logging.getLogger(__name__)
 
 DEFAULT_TILES = "tiles"
+STEP = 4  # or as many as a region is across; ours: most drives of 400 m lie within one of the regions then
 
 
 class AerialRules(NamedTuple):
@@ -41,7 +42,7 @@ class AerialRules(NamedTuple):
     regions: bool = False  # large squares, shrunk to one tile
     zoom: int | None = None  # None: that of the tiles, 19 where they do not say
     across: int = ACROSS  # tiles of a region's side
-    step: int = 4  # tiles from one region to the next; ours: most drives of 400 m lie within one of them
+    step: int | None = None  # tiles from one region to the next, where they are not around videos; None: STEP
     split: str | None = None  # of the inputs' videos
     layout: str | None = None  # the tiles are those of a published data set, whose folder is given
     uncentred: bool = False  # with it: tiles as the map cuts them, where they are centred on positions, too
@@ -53,7 +54,7 @@ class AerialRules(NamedTuple):
             "around": self.around,
             "zoom": self.zoom is not None,
             "across": self.across != usual.across,
-            "step": self.step != usual.step,
+            "step": self.step is not None,
         }
 
 
@@ -75,9 +76,7 @@ def build_aerial(path: Source, rules: AerialRules | None = None, progress: Progr
     rules = rules or AerialRules()
     if rules.layout is not None or rules.uncentred:
         return _published(path, rules, progress)
-    over_all = rules.regions and not rules.around  # else nothing is a step away
-    if rules.across < 1 or (over_all and not 1 <= rules.step <= rules.across):
-        raise UsageError(f"--across {rules.across} --step {rules.step}: the step must be from 1 to the tiles across")
+    _check_regions(rules)
     store = open_tiles(path, rules.zoom)
     if store.size_px != TILE_PX:
         log.warning("%s: tiles of %d pixels; GAMa's are of %d", path, store.size_px, TILE_PX)
@@ -85,7 +84,7 @@ def build_aerial(path: Source, rules: AerialRules | None = None, progress: Progr
         seconds = read_seconds(rules.around, rules.split)
         rows = _areas(store, seconds, rules.across) if rules.regions else _crops(store, seconds)
     else:
-        rows = _blocks(store, rules.across, rules.step) if rules.regions else _tiles(store)
+        rows = _blocks(store, rules.across, rules.step or min(STEP, rules.across)) if rules.regions else _tiles(store)
     return Gallery(
         latlon_deg=rows.latlon_deg,
         labels={name: _column(values) for name, values in rows.labels.items() if any(values)},
@@ -99,6 +98,16 @@ def build_aerial(path: Source, rules: AerialRules | None = None, progress: Progr
             **({"across": rules.across} if rules.regions else {}),
         },
     )
+
+
+def _check_regions(rules: AerialRules) -> None:
+    """Raise UsageError for what does not go together, or would do nothing."""
+    if not rules.regions and (rules.across != ACROSS or rules.step is not None):
+        raise UsageError("--across and --step: say how large regions are and how far apart; give them with --regions")
+    if rules.around and rules.step is not None:
+        raise UsageError("--step: regions around videos lie where these do; leave it out")
+    if rules.across < 1 or (rules.step is not None and not 1 <= rules.step <= rules.across):
+        raise UsageError(f"--across {rules.across} --step {rules.step}: the step must be from 1 to the tiles across")
 
 
 def _published(root: Source, rules: AerialRules, progress: Progress) -> Gallery:
