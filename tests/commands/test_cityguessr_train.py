@@ -328,7 +328,7 @@ def test_localize_says_which_clips_are_short(folder: Path) -> None:
 @pytest.fixture
 def unkept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures are decoded anew in each epoch, and each epoch is written."""
-    monkeypatch.setattr(frame_store, "_capacity", lambda frames, size: 0)
+    monkeypatch.setattr(frame_store, "capacity", lambda frames, size: 0)
     monkeypatch.setattr("vgeo.training.run._WRITE_EVERY_S", 0)
 
 
