@@ -52,11 +52,10 @@ class Searched:
 def search(model: Model, frames: str, gallery: Gallery) -> Searched:
     """Embed the clips of a folder of frames that have a tile in the gallery, and the tiles."""
     method = model.retriever
-    assert method.windows is not None and method.rate_hz is not None and method.frame_shape is not None
+    assert method.rate_hz is not None
     moments = moments_of(frames, gallery, method.rate_hz)
     clips = usable_frames([moments], WITH_TILE)
-    options = {"length": method.windows.length, "rate_hz": method.rate_hz}
-    store = PairStore([moments], clips, None, method.frame_shape, CPU, **options)  # type: ignore[arg-type]
+    store = PairStore.of_method(method, [moments], clips, None, CPU)
     with measuring(method):
         queries_NE = embed_clips(method, store)
     store.close()

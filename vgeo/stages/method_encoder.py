@@ -72,11 +72,7 @@ class MethodEncoder(Encoder):
 
     def pairs(self, sets: Sequence[MomentSet], frames: Frames) -> PairStore:
         """Clips of seconds whose pictures lie on disk, as this encoder sees them; nothing of them is kept."""
-        windows, rate_hz, shape = self.windows, self._method.rate_hz, self._method.frame_shape
-        assert windows is not None and rate_hz is not None and shape is not None
-        return PairStore(
-            sets, frames, None, shape, self._compute, length=windows.length, rate_hz=rate_hz, resident=False
-        )
+        return PairStore.of_method(self._method, sets, frames, None, self._compute, resident=False)
 
     @torch.inference_mode()
     def __call__(self, frames: Tensor) -> Tensor:

@@ -41,19 +41,16 @@ def prepare_pairs(asked: Request) -> Prepared:
     """Read clips and tiles, and build the model that is to match them. Raises what `train` does."""
     check_options(asked)
     model = aerial_model(asked)
-    assert model.windows is not None and model.rate_hz is not None and model.frame_shape is not None
     files, val_files, tiles = clips_of(asked, model.rate_hz)
     places = tiles if asked.gallery is None and asked.tiles is None else read_tiles(asked.gallery)
     parts = split(files, val_files, asked.val_fraction, asked.options.seed, asked.listed, WITH_TILE)
     _say_unpaired(files)
     load_weights(model, asked)
     model.to(asked.compute.device)
-    options = {"shape": model.frame_shape, "compute": asked.compute}
-    clips = {"length": model.windows.length, "rate_hz": model.rate_hz}
-    store = PairStore(files, parts.train, tile_pictures(tiles), **options, **clips)  # type: ignore[arg-type]
+    store = PairStore.of_method(model, files, parts.train, tile_pictures(tiles), asked.compute)
     val_store = None
     if parts.val is not None:
-        val_store = PairStore(moment_sets(parts.val_files), parts.val, None, **options, **clips)  # type: ignore[arg-type]
+        val_store = PairStore.of_method(model, moment_sets(parts.val_files), parts.val, None, asked.compute)
     searched = held_out_rows(places, parts)
     off_km = far_off_km((parts.val or parts.train).latlon_deg, searched.latlon_deg)
     return Prepared(

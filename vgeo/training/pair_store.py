@@ -17,7 +17,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from vgeo.device import Compute
 from vgeo.formats.tile_pictures import TilePictures
-from vgeo.methods.base import Clips, Pairing, Recipe
+from vgeo.methods.base import Clips, Pairing, Recipe, Retriever
 from vgeo.training.data import Frames
 from vgeo.training.decoding import Ahead, Ints, Pixels
 from vgeo.training.frame_store import Kept, capacity, read_resized
@@ -66,6 +66,21 @@ class PairStore:
         if tiles is not None:
             side = tiles.size_px
             self._tiles = Ahead(Kept(tiles.read, len(frames)), (side, side), workers, pinned)
+
+    @classmethod
+    def of_method(
+        cls,
+        method: Retriever,
+        sets: Sequence[MomentSet],
+        frames: Frames,
+        tiles: TilePictures | None,
+        compute: Compute,
+        resident: bool | None = None,
+    ) -> "PairStore":
+        """Clips as a method sees them."""
+        windows, rate_hz, shape = method.windows, method.rate_hz, method.frame_shape
+        assert windows is not None and rate_hz is not None and shape is not None
+        return cls(sets, frames, tiles, shape, compute, length=windows.length, rate_hz=rate_hz, resident=resident)
 
     def close(self) -> None:
         """Stop decoding."""
