@@ -11,6 +11,7 @@ from pairmaker import SHAPE, Tiles, number_of, write_moments
 from vgeo.device import Compute
 from vgeo.errors import InputError
 from vgeo.methods.base import Pairing, Recipe
+from vgeo.training import frame_store
 from vgeo.training.data import Frames, Usable, usable_frames
 from vgeo.training.moment_set import MomentSet
 from vgeo.training.pair_store import PairStore
@@ -177,3 +178,26 @@ def test_a_picture_that_is_gone_is_named(tmp_path: Path, make) -> None:
     item = store.at_seconds(np.array([1]))
     with pytest.raises(InputError, match=r"v0/017\.png.*--resume goes on"):
         store.batch(torch.from_numpy(item), torch.ones(item.shape, dtype=torch.bool))
+
+
+def test_as_many_tiles_are_kept_as_fit_into_memory(tmp_path: Path, make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eighths of what is free: of 1,600 bytes four tiles of 48, and of pictures two of 72."""
+    monkeypatch.setattr(frame_store, "free_bytes", lambda device: 1600)
+    tiles = Tiles(6)
+    store = make(write_moments(tmp_path / "a", [6]), tiles=tiles)
+    item = store.at_seconds(np.arange(6))
+    for _ in range(3):
+        store.batch(torch.from_numpy(item), torch.ones(item.shape, dtype=torch.bool))
+    assert len(tiles.read_rows) == 6 + 2 * 2, "two of six are read each time"
+
+
+def test_what_goes_on_after_a_picture_that_is_gone_is_said_as_it_is(tmp_path: Path, make) -> None:
+    one = write_moments(tmp_path / "a", [3])
+    store = PairStore(
+        [one], usable_frames([one], ANY), None, SHAPE, CPU, length=LENGTH, rate_hz=RATE_HZ, after="run it again"
+    )
+    one.picture(17).unlink()
+    item = store.at_seconds(np.array([1]))
+    with pytest.raises(InputError, match=r"017\.png.*put a whole one there; run it again"):
+        store.batch(torch.from_numpy(item), torch.ones(item.shape, dtype=torch.bool))
+    store.close()

@@ -6,7 +6,6 @@ folder's frames.jsonl joins them, and clips.csv names the cities of those that h
 were made.
 """
 
-import fcntl
 import io
 import os
 import re
@@ -15,20 +14,29 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vgeo.errors import BusyError, FormatError, InputError, OutputError, SettingError, writing_failed
+from vgeo.errors import FormatError, InputError, OutputError, SettingError, writing_failed
 from vgeo.formats.clip_table import update_clip_table
 from vgeo.formats.frames import format_frames, read_frames
-from vgeo.formats.streams import dump_json, file_name, make_folder, parse_json, read_text, write_output
+from vgeo.formats.streams import (
+    LOCK_FILE,
+    dump_json,
+    file_name,
+    hold_folder,
+    make_folder,
+    parse_json,
+    read_text,
+    write_output,
+)
 from vgeo.records import FrameRecord
 
 FRAMES_FILE = "frames.jsonl"
-SETTINGS_FILE, CLIP_FILE, _LOCK_FILE = "settings.json", "clip.json", ".lock"
+SETTINGS_FILE, CLIP_FILE = "settings.json", "clip.json"
 _PARTIAL = ".partial"
 Fingerprint = list[list[str | int]]
 
@@ -53,7 +61,7 @@ class FrameFolder:
         self.path = make_folder(path)
         if not os.access(path, os.W_OK):
             raise OutputError(f"{path}: cannot be written; choose another folder with --out")
-        self._lock = _lock(path)
+        self._lock = hold_folder(path, "extracts into it")
         try:
             self._take_over(settings, overwrite)
         except BaseException:
@@ -124,7 +132,7 @@ class FrameFolder:
     def _tidy(self) -> None:
         """Leave nothing where no video was finished."""
         (self.path / SETTINGS_FILE).unlink(missing_ok=True)
-        (self.path / _LOCK_FILE).unlink(missing_ok=True)
+        (self.path / LOCK_FILE).unlink(missing_ok=True)
         if self._made:
             with suppress(OSError):
                 self.path.rmdir()
@@ -221,17 +229,3 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _lock(path: Path) -> IO[bytes]:
-    """Hold the folder for this process; the lock ends with it."""
-    try:
-        file = (path / _LOCK_FILE).open("wb")
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.close()
-        raise BusyError(f"{path}: another process extracts into it; wait for it or choose another --out") from error
-    return file

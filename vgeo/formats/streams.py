@@ -4,6 +4,7 @@ Everything that vgeo writes goes through `atomic_write` (a file) or `write_outpu
 are written beside the target, flushed to disk and renamed, so a kill leaves either the old file or the new one.
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -15,9 +16,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, cast
 
-from vgeo.errors import FormatError, InputError, OutputError, writing_failed
+from vgeo.errors import BusyError, FormatError, InputError, OutputError, writing_failed
 
 STDIO = "-"
+LOCK_FILE = ".lock"  # of a folder that one process at a time fills
 _NOT_IN_NAMES = re.compile('[\x00-\x1f\x7f/\\\\<>:"|?*\ud800-\udfff]')  # on any file system
 _NAME_BYTES = 150  # of the 255 that file systems take: suffixes and the marks of unfinished files are added
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -167,3 +169,20 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def hold_folder(path: Path, doing: str) -> IO[bytes]:
+    """Hold a folder for this process; the lock ends with it, or when what is returned is closed.
+
+    doing: what another process does, for people. Raises OutputError, BusyError.
+    """
+    try:
+        file = (path / LOCK_FILE).open("wb")
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise BusyError(f"{path}: another process {doing}; wait for it or choose another --out") from error
+    return file

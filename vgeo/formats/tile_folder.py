@@ -3,25 +3,32 @@
 tiles.json is TileJSON 3.0. A tile under its final name is complete, and one process at a time writes here.
 """
 
-import fcntl
 import io
 import os
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
 
 from PIL import Image
 
-from vgeo.errors import BusyError, FormatError, InputError, OutputError, SettingError
-from vgeo.formats.streams import atomic_write, dump_json, make_folder, parse_json, read_text, write_output
+from vgeo.errors import FormatError, InputError, OutputError, SettingError
+from vgeo.formats.streams import (
+    LOCK_FILE,
+    atomic_write,
+    dump_json,
+    hold_folder,
+    make_folder,
+    parse_json,
+    read_text,
+    write_output,
+)
 from vgeo.geo.tiles import bounds
 
 DESCRIPTION = "tiles.json"
 SUFFIXES = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
-_LOCK_FILE = ".lock"
-_MINE = frozenset({_LOCK_FILE, DESCRIPTION})
+_MINE = frozenset({LOCK_FILE, DESCRIPTION})
 
 Tile = tuple[int, int]
 
@@ -47,7 +54,7 @@ class TileFolder:
         self.path, self._source, self._zoom = make_folder(path), source, zoom
         if not os.access(path, os.W_OK):
             raise OutputError(f"{path}: cannot be written; choose another folder with --out")
-        self._lock = _lock(path)
+        self._lock = hold_folder(path, "fetches into it")
         try:
             _sweep(path)
             write_output(path / DESCRIPTION, dump_json(_description(path, source, zoom, list(tiles)), indent=1))
@@ -185,17 +192,3 @@ def _sweep(path: Path) -> None:
     """Remove what a killed process left unfinished."""
     for partial in (*path.glob(".*.partial"), *path.glob("[0-9]*/[0-9]*/.*.partial")):
         partial.unlink(missing_ok=True)
-
-
-def _lock(path: Path) -> IO[bytes]:
-    """Hold the folder for this process; the lock ends with it."""
-    try:
-        file = (path / _LOCK_FILE).open("wb")
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.close()
-        raise BusyError(f"{path}: another process fetches into it; wait for it or choose another --out") from error
-    return file

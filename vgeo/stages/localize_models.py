@@ -11,11 +11,11 @@ from vgeo.formats.gallery import Gallery, read_gallery
 from vgeo.stages.hierarchy import KEEP, Screen, read_screen
 from vgeo.stages.localize_inputs import PathLike
 from vgeo.stages.models import Model, load_model
+from vgeo.stages.train_inputs import DEFAULT_GALLERY
 
 log = logging.getLogger(__name__)
 
 DEFAULT_MODELS = Path("models")
-DEFAULT_GALLERY = Path("gallery.h5")
 SCREENING = "screening"
 
 _KINDS = {"features": " points --keep-features", "tiles": " aerial TILES"}

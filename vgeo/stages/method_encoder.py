@@ -56,6 +56,9 @@ def own_sampling(sampling: Sampling, model: Model) -> Sampling:
     return replace(sampling, rate_hz=model.method.rate_hz)
 
 
+_AFTER = "finished videos are kept, and the same command goes on"
+
+
 class MethodEncoder(Encoder):
     """Runs a Retriever's `queries` on windows of frames, which are squashed to its `frame_shape` as in training."""
 
@@ -72,7 +75,7 @@ class MethodEncoder(Encoder):
 
     def pairs(self, sets: Sequence[MomentSet], frames: Frames) -> PairStore:
         """Clips of seconds whose pictures lie on disk, as this encoder sees them; nothing of them is kept."""
-        return PairStore.of_method(self._method, sets, frames, None, self._compute, resident=False)
+        return PairStore.of_method(self._method, sets, frames, None, self._compute, resident=False, after=_AFTER)
 
     @torch.inference_mode()
     def __call__(self, frames: Tensor) -> Tensor:

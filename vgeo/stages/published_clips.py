@@ -46,6 +46,7 @@ def add_published(
                 item.outputs = [str(writer.path)]
                 if finished:
                     item.skip("finished before")
+                    progress.advance(1, video)
                     continue
                 seen = store.batch(torch.from_numpy(item_MX), torch.ones(item_MX.shape, dtype=torch.bool))
                 assert seen.frames_BTHWC is not None

@@ -29,11 +29,12 @@ from vgeo.stages.batch import Batch
 from vgeo.stages.hierarchy import KEEP, RegionRanking, read_screen
 from vgeo.stages.localize import prepare
 from vgeo.stages.localize_inputs import PathLike
-from vgeo.stages.localize_models import DEFAULT_GALLERY, DEFAULT_MODELS, SCREENING, default_model
+from vgeo.stages.localize_models import DEFAULT_MODELS, SCREENING, default_model
 from vgeo.stages.localizer import ClipQuery, Localizer
 from vgeo.stages.models import Model, load_model
 from vgeo.stages.regions import how_many, kept_regions, members, region_ids, tile_ids
 from vgeo.stages.searches import ExactGallery
+from vgeo.stages.train_inputs import DEFAULT_GALLERY
 from vgeo.stages.train_regions import best_of_videos
 
 log = logging.getLogger(__name__)

@@ -28,6 +28,7 @@ from vgeo.video.pixels import Shape
 log = logging.getLogger(__name__)
 
 _AS_STORED = Shape()
+AFTER = "finished epochs are kept, and --resume goes on"  # where a picture cannot be read
 
 
 class FrameStore(Drawing):
@@ -122,21 +123,21 @@ class Kept:
         return pixels
 
 
-def read_resized(path: Path, shape: tuple[int, int]) -> Pixels:
-    """Read a picture, upright, and squash it to H and W. Raises InputError, FormatError."""
+def read_resized(path: Path, shape: tuple[int, int], after: str = AFTER) -> Pixels:
+    """Read a picture, upright, and squash it to H and W. after: what goes on then. Raises InputError, FormatError."""
     try:
         pixels = read_image(path, _AS_STORED)
     except (InputError, FormatError) as error:
-        raise type(error)(f"{error}; put a whole one there; finished epochs are kept, and --resume goes on") from error
+        raise type(error)(f"{error}; put a whole one there; {after}") from error
     # A copy, since PyTorch takes no array that may not be written to.
     whole_BCHW = torch.from_numpy(np.array(pixels))[None].permute(0, 3, 1, 2)
     return resize(whole_BCHW, shape, "bilinear")[0].permute(1, 2, 0).numpy()
 
 
-def capacity(frames: int, shape: tuple[int, int]) -> int:
-    """How many pictures are kept once they are decoded."""
+def capacity(frames: int, shape: tuple[int, int], part: int = 4) -> int:
+    """How many pictures are kept once they are decoded: as many as fit into this part of the free memory."""
     each = shape[0] * shape[1] * 3
-    fit = min(frames, free_bytes(torch.device("cpu")) // 4 // each)
+    fit = min(frames, free_bytes(torch.device("cpu")) // part // each)
     said = f"{frames} pictures of {shape[1]} x {shape[0]}, {_size(frames * each)}"
     if fit == frames:
         log.info("%s: they stay in memory once decoded", said)

@@ -20,11 +20,12 @@ from vgeo.formats.tile_pictures import TilePictures
 from vgeo.methods.base import Clips, Pairing, Recipe, Retriever
 from vgeo.training.data import Frames
 from vgeo.training.decoding import Ahead, Ints, Pixels
-from vgeo.training.frame_store import Kept, capacity, read_resized
+from vgeo.training.frame_store import AFTER, Kept, capacity, read_resized
 from vgeo.training.memory import send
 from vgeo.training.moment_set import MomentSet
 from vgeo.training.sampling import Plan
 
+_PART = 8  # of the free memory: for pictures of clips, for tiles, and for clips that are held out
 _EDGE = 1  # GPS points at either end of a video that no clip is drawn at (code)
 _APART = (5, 3)  # and so many points of the other half, next to the middle, no hard negative (code)
 
@@ -49,8 +50,10 @@ class PairStore:
         rate_hz: float,
         resident: bool | None = None,
         workers: int | None = None,
+        after: str = AFTER,
     ) -> None:
         self.frames, self.device = frames, compute.device
+        self._after = after
         self._sets, self._shape, self._length, self._rate_hz = list(sets), shape, length, rate_hz
         self._picture_first = np.concatenate([[0], np.cumsum([len(one.picture_time_s) for one in sets])])
         self._picture_time_s = np.concatenate([one.picture_time_s for one in sets])
@@ -60,12 +63,13 @@ class PairStore:
         self._latlon_deg = torch.from_numpy(frames.latlon_deg).to(self.device)
         pinned = self.device.type == "cuda"
         most = min(len(self._picture_time_s), 2 * length * len(frames))
-        kept = capacity(most, shape) if resident is None else resident * len(self._picture_time_s)
+        kept = capacity(most, shape, _PART) if resident is None else resident * len(self._picture_time_s)
         self._clips = Ahead(Kept(self._read, kept), shape, workers, pinned)
         self._tiles = None
         if tiles is not None:
-            side = tiles.size_px
-            self._tiles = Ahead(Kept(tiles.read, len(frames)), (side, side), workers, pinned)
+            square = tiles.size_px, tiles.size_px
+            kept = capacity(len(frames), square, _PART) if resident is None else resident * len(frames)
+            self._tiles = Ahead(Kept(tiles.read, kept), square, workers, pinned)
 
     @classmethod
     def of_method(
@@ -76,11 +80,13 @@ class PairStore:
         tiles: TilePictures | None,
         compute: Compute,
         resident: bool | None = None,
+        after: str = AFTER,
     ) -> "PairStore":
-        """Clips as a method sees them."""
+        """Clips as a method sees them. after: see `read_resized`."""
         windows, rate_hz, shape = method.windows, method.rate_hz, method.frame_shape
         assert windows is not None and rate_hz is not None and shape is not None
-        return cls(sets, frames, tiles, shape, compute, length=windows.length, rate_hz=rate_hz, resident=resident)
+        length = windows.length
+        return cls(sets, frames, tiles, shape, compute, length=length, rate_hz=rate_hz, resident=resident, after=after)
 
     def close(self) -> None:
         """Stop decoding."""
@@ -188,7 +194,7 @@ class PairStore:
     def _read(self, number: int) -> Pixels:
         """Decode a picture. Called by the threads."""
         one = int(np.searchsorted(self._picture_first, number, side="right")) - 1
-        return read_resized(self._sets[one].picture(number - int(self._picture_first[one])), self._shape)
+        return read_resized(self._sets[one].picture(number - int(self._picture_first[one])), self._shape, self._after)
 
 
 def _pictures_of_moments(sets: Sequence[MomentSet]) -> Ints:

@@ -19,6 +19,7 @@ from vgeo.training.frame_store import Kept, capacity
 from vgeo.training.memory import send
 from vgeo.training.sampling import Plan
 
+_PART = 8  # of the free memory: for tiles, for regions, and again for what is held out
 LATEST = 4  # a sequence begins at one of the first so many tiles, and one more (code: random.randint(0, 4))
 
 
@@ -44,9 +45,9 @@ class SequenceStore:
         pinned = self.device.type == "cuda"
         used = len(np.unique(np.concatenate([rows for some in of.values() for rows in some])))
         shape = (tiles.size_px, tiles.size_px)
-        self._tiles = Ahead(Kept(tiles.read, capacity(used, shape)), shape, workers, pinned)
+        self._tiles = Ahead(Kept(tiles.read, capacity(used, shape, _PART)), shape, workers, pinned)
         shape = (regions.size_px, regions.size_px)
-        self._regions = Ahead(Kept(regions.read, len(region_V)), shape, workers, pinned)
+        self._regions = Ahead(Kept(regions.read, capacity(len(region_V), shape, _PART)), shape, workers, pinned)
 
     def close(self) -> None:
         """Stop decoding."""
