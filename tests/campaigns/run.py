@@ -10,6 +10,7 @@ Ends with 1 where a trial did not hold. What was tried goes to campaigns.jsonl b
 import argparse
 import importlib
 import json
+import os
 import platform
 import re
 import subprocess
@@ -23,7 +24,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from trials import Campaign, Trial
+from trials import Campaign, Trial  # noqa: E402
 
 PAGE = HERE / "RESULTS.md"
 HEAD = """# What was tried to break it
@@ -99,9 +100,8 @@ def main() -> int:
 
 
 def _machine() -> str:
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=HERE)
-    import os
-
+    rev_parse = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(rev_parse, check=False, capture_output=True, text=True, cwd=HERE)
     return f"{os.cpu_count()} cores, Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}, " + (
         f"commit {commit.stdout.strip()}" if commit.returncode == 0 else "no commit"
     )
