@@ -90,9 +90,10 @@ def shell(
     """Run a program for real; `vgeo` as the first word is the installed one."""
     words = [sys.executable, "-m", "vgeo", *command[1:]] if command[0] == "vgeo" else list(command)
     start = time.monotonic()
-    process = subprocess.Popen(  # noqa: PLW1509  # no threads run in a campaign
+    process = subprocess.Popen(
         words, cwd=folder, env={**os.environ, **(env or {})}, stdin=subprocess.PIPE if stdin is not None else
-        subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, preexec_fn=before,
+        subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        preexec_fn=before,  # noqa: PLW1509  # no threads run in a campaign
     )  # fmt: skip
     code: int | None
     try:
