@@ -86,8 +86,9 @@ def shell(
     limit_s: float = 120.0,
     stdin: bytes | None = None,
     before: Callable[[], None] | None = None,
+    meanwhile: Callable[[int], None] | None = None,
 ) -> Ran:
-    """Run a program for real; `vgeo` as the first word is the installed one."""
+    """Run a program for real; `vgeo` as the first word is the installed one. before, meanwhile: as of `fork`."""
     words = [sys.executable, "-m", "vgeo", *command[1:]] if command[0] == "vgeo" else list(command)
     start = time.monotonic()
     process = subprocess.Popen(
@@ -97,6 +98,8 @@ def shell(
     )  # fmt: skip
     code: int | None
     try:
+        if meanwhile is not None:
+            meanwhile(process.pid)
         stdout, stderr = process.communicate(stdin, timeout=limit_s)
         code = process.returncode
     except subprocess.TimeoutExpired:
