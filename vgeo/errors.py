@@ -5,6 +5,8 @@ it has one.
 """
 
 import errno
+import os
+from contextlib import suppress
 from typing import ClassVar
 
 OK = 0
@@ -68,6 +70,7 @@ class DiskError(VgeoError):
     """Reading or writing failed underneath: disk full, quota, file-size limit."""
 
     exit_code = IO_ERROR
+    reason: str = ""  # what the system said, and the bytes that it is about
 
 
 class BusyError(VgeoError):
@@ -87,9 +90,38 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
 
 
-def writing_failed(path: object, error: OSError, kept: str) -> DiskError | OutputError:
-    """What a failed write is to the user: the disk's fault, with `kept` saying what is still there, or the place's."""
+FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+DISK_ERRNOS = (*FULL_ERRNOS, errno.EIO)
+
+
+def writing_failed(
+    path: str | os.PathLike[str], error: OSError, kept: str, needed: int | None = None, written: int | None = None
+) -> DiskError | OutputError:
+    """What a failed write is to the user: the disk's fault, with `kept` saying what is still there, or the place's.
+
+    needed: bytes of the whole output; written: those that found room, where the whole is not known.
+    """
     said = (error.strerror or str(error)).lower()
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
-        return DiskError(f"{path}: not written, {said}; {kept}")
-    return OutputError(f"{path}: cannot be written ({said})")
+    if error.errno not in DISK_ERRNOS:
+        return OutputError(f"{path}: cannot be written ({said})")
+    facts = [f"{needed} bytes needed"] if needed is not None else []
+    facts += [f"{written} bytes written"] if needed is None and written is not None else []
+    facts += _room(path, error)
+    reason = said + (f" ({', '.join(facts)})" if facts else "")
+    failure = DiskError(f"{path}: not written, {reason}; {kept}")
+    failure.reason = reason
+    return failure
+
+
+def _room(path: str | os.PathLike[str], error: OSError) -> list[str]:
+    """How many bytes there is room for, where the system tells."""
+    import resource  # Unix alone has it, as it has these limits
+
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    if error.errno == errno.EFBIG and limit != resource.RLIM_INFINITY:
+        return [f"{limit} allowed by 'ulimit -f'"]
+    folder = os.path.dirname(os.path.abspath(path))
+    with suppress(OSError):
+        state = os.statvfs(folder)
+        return [f"{state.f_bavail * state.f_frsize} free"]
+    return []

@@ -17,7 +17,7 @@ import worlds
 from safetensors.torch import load_file, save
 
 from vgeo.device import choose
-from vgeo.errors import BusyError, DiskError, FormatError, InputError, OutputError, SettingError
+from vgeo.errors import BusyError, DiskError, FormatError, InputError, OutputError, SettingError, writing_failed
 from vgeo.formats.checkpoints import atomic_folder, read_model
 from vgeo.formats.gallery import read_gallery
 from vgeo.stages.models import load_model
@@ -235,12 +235,13 @@ def test_a_full_disk_is_said_of_the_folder_and_not_of_its_parts(
     before = {path: path.read_bytes() for path in (tmp_path / "m").rglob("*") if path.is_file()}
 
     def full(path: Path, state: object) -> None:
-        raise DiskError(f"{path}: not written") from OSError(errno.ENOSPC, "No space left on device")
+        raise writing_failed(path, OSError(errno.ENOSPC, "No space left on device"), "kept", needed=4321)
 
     monkeypatch.setattr("vgeo.training.folder.write_state", full)
-    with pytest.raises(DiskError, match=r"then run again$"):
+    with pytest.raises(DiskError, match=r"make room, run again$"):
         go(features, tmp_path / "n")
-    with pytest.raises(DiskError, match=r"/m: not written \(No space left on device\); make room.*--resume") as caught:
+    said = r"/m: not written, no space left on device \(4321 bytes needed, \d+ free\); make room.*--resume"
+    with pytest.raises(DiskError, match=said) as caught:
         go(features, tmp_path / "m", resume=True)
     assert ".partial" not in str(caught.value)
     assert {path: path.read_bytes() for path in (tmp_path / "m").rglob("*") if path.is_file()} == before

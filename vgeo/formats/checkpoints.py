@@ -4,7 +4,6 @@ A folder under its final name is complete: it is written beside and renamed, or 
 Nothing is ever unpickled: tensors are safetensors, and `.pth` files of others go through `load_pth` once.
 """
 
-import ctypes
 import hashlib
 import io
 import json
@@ -13,7 +12,6 @@ import pickle
 import re
 import shutil
 import struct
-import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -29,11 +27,11 @@ from vgeo import __version__
 from vgeo.encoders.base import EncoderSpec
 from vgeo.errors import FormatError, InputError, OutputError, first_line, writing_failed
 from vgeo.formats.streams import dump_json, make_folder, parse_json, read_text
+from vgeo.formats.unfinished import SUFFIX, exchange, sync_folder, sync_folders
 
 FORMAT = "vgeo-model"
 VERSION = 1
 WEIGHTS, CONFIG, CARD, GALLERY = "model.safetensors", "config.json", "README.md", "gallery.h5"
-_SUFFIX = ".partial"
 _MAX_CONFIG_BYTES = 2**22
 _DAMAGE = (  # what reading a .pth raises, the second line met by changing bytes of files at random
     *(zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, ValueError, KeyError, EOFError),
@@ -93,10 +91,14 @@ def save_model(
         "made_by": {"vgeo": __version__, "torch": torch.__version__},
         "extra": dict(extra or {}),
     }
-    with atomic_folder(folder) as unfinished:
-        _write(unfinished / WEIGHTS, _to_safetensors(state))
-        _write(unfinished / CONFIG, dump_json(head, indent=2).encode())
-        _write(unfinished / CARD, _card(head).encode())
+    files = {
+        WEIGHTS: _to_safetensors(state),
+        CONFIG: dump_json(head, indent=2).encode(),
+        CARD: _card(head).encode(),
+    }
+    with atomic_folder(folder, sum(map(len, files.values()))) as unfinished:
+        for name, data in files.items():
+            _write(unfinished / name, data)
         if write_more is not None:
             write_more(unfinished)
     return digest
@@ -185,51 +187,40 @@ def _checked(tensors: dict[str, Tensor], path: str | os.PathLike[str]) -> dict[s
 
 
 @contextmanager
-def atomic_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_folder(folder: str | os.PathLike[str], size: int | None = None) -> Iterator[Path]:
     """Yield a folder that takes the name `folder` when the block ends without an error, and vanishes otherwise.
 
     An existing folder is exchanged with the new one in one step where the system can, and removed afterwards.
+    size: bytes of its files, for the message on a full disk.
     """
     target = Path(folder)
     make_folder(target.parent)
     try:
-        unfinished = Path(tempfile.mkdtemp(prefix=_prefix(target.name), suffix=_SUFFIX, dir=target.parent))
+        unfinished = Path(tempfile.mkdtemp(prefix=_prefix(target.name), suffix=SUFFIX, dir=target.parent))
         unfinished.chmod(0o755)
     except OSError as error:
         raise OutputError(f"{target}: cannot be created ({error.strerror})") from error
     try:
         yield unfinished
+        sync_folders(unfinished)
         if target.exists():
-            _exchange(unfinished, target)
+            exchange(unfinished, target)
         else:
             unfinished.rename(target)
+        sync_folder(target.parent)
     except OSError as error:
-        raise writing_failed(target, error, "nothing under that name changed") from error
+        raise writing_failed(target, error, "nothing under that name changed", size) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def is_unfinished(name: str, folder: str) -> bool:
     """Whether a folder of this name is what a killed `atomic_folder` left of `folder`; not so of `folder.v2`."""
-    return re.fullmatch(re.escape(_prefix(folder)) + r"[a-z0-9_]{8}" + re.escape(_SUFFIX), name) is not None
+    return re.fullmatch(re.escape(_prefix(folder)) + r"[a-z0-9_]{8}" + re.escape(SUFFIX), name) is not None
 
 
 def _prefix(folder: str) -> str:
     return f".{folder[:80]}."
-
-
-def _exchange(new: Path, old: Path) -> None:
-    """Swap two folders' names: atomically with Linux's renameat2, else by two renames."""
-    at_cwd, swap = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None, use_errno=True)
-        rename = getattr(libc, "renameat2", None)
-        if rename is not None and rename(at_cwd, os.fsencode(new), at_cwd, os.fsencode(old), swap) == 0:
-            return
-    aside = old.with_name(new.name + ".old")
-    old.rename(aside)
-    new.rename(old)
-    aside.rename(new)
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -14,7 +14,7 @@ from vgeo.records import LEVELS, FrameRecord
 log = logging.getLogger(__name__)
 
 CLIPS_FILE = "clips.csv"
-_MARK = ".clips.sha256"  # of what was written last: tells whether somebody changed it
+_MARK = ".clips.sha256"  # of what was written last, and before: tells whether somebody changed it
 
 
 def update_clip_table(folder: Path, records: Iterable[FrameRecord]) -> None:
@@ -27,11 +27,13 @@ def update_clip_table(folder: Path, records: Iterable[FrameRecord]) -> None:
         now = file.read_bytes()
         if now == table.encode():
             return
-        if not mark.is_file() or mark.read_text() != hashlib.sha256(now).hexdigest():
+        if not mark.is_file() or hashlib.sha256(now).hexdigest() not in mark.read_text().split():
             log.warning("%s: was made or changed by hand and is kept; --labels %s takes the places from it", file, file)
             return
     if table:
-        mark.write_text(hashlib.sha256(table.encode()).hexdigest())
+        # Both are ours: the next line may fail, or the process be killed before it.
+        before = [hashlib.sha256(file.read_bytes()).hexdigest()] if file.exists() else []
+        write_output(mark, "\n".join([hashlib.sha256(table.encode()).hexdigest(), *before]))
         write_output(file, table)
     else:
         file.unlink(missing_ok=True)

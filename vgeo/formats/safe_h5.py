@@ -75,7 +75,7 @@ def write_h5(path: str | os.PathLike[str], datasets: Mapping[str, H5Data], attri
     Raises DiskError where the disk is full, OutputError where the file cannot be created.
     """
     skeleton, offsets = _build_skeleton(datasets, attributes)
-    with atomic_write(path) as file:
+    with atomic_write(path, skeleton.size) as file:
         for start, page in sorted(skeleton.pages.items()):
             file.seek(start)
             file.write(page[: skeleton.size - start])

@@ -10,15 +10,16 @@ import json
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, cast
 
-from vgeo.errors import BusyError, FormatError, InputError, OutputError, writing_failed
+from vgeo.errors import DISK_ERRNOS, BusyError, FormatError, InputError, OutputError, writing_failed
+from vgeo.formats import unfinished
 
 STDIO = "-"
+_UNCHANGED = "nothing under that name changed"
 LOCK_FILE = ".lock"  # of a folder that one process at a time fills
 _NOT_IN_NAMES = re.compile('[\x00-\x1f\x7f/\\\\<>:"|?*\ud800-\udfff]')  # on any file system
 _NAME_BYTES = 150  # of the 255 that file systems take: suffixes and the marks of unfinished files are added
@@ -79,7 +80,7 @@ def file_name(text: str) -> str:
 
 
 def make_folder(path: str | os.PathLike[str]) -> Path:
-    """Create a folder and its parents. Raises OutputError."""
+    """Create a folder and its parents. Raises OutputError, DiskError."""
     if is_stdio(path):
         raise OutputError("-: stdout cannot hold a folder; name one with --out")
     try:
@@ -87,35 +88,40 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
     except FileExistsError as error:
         raise OutputError(f"{path}: is a file; name a folder") from error
     except OSError as error:
+        if error.errno in DISK_ERRNOS:
+            raise writing_failed(path, error, "nothing was written there") from error
         raise OutputError(f"{path}: cannot be created ({error.strerror})") from error
     return Path(path)
 
 
 @contextmanager
-def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+def atomic_write(path: str | os.PathLike[str], size: int | None = None) -> Iterator[IO[bytes]]:
     """Yield a binary file that becomes `path` when the block ends without an error, and vanishes otherwise.
 
-    Replaces an existing file: callers that must not, call `check_output` first. Raises DiskError or OutputError.
+    Replaces an existing file: callers that must not, call `check_output` first. size: in bytes, where it is known, for
+    the message on a full disk. Raises DiskError or OutputError.
     """
     target = Path(path)
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{target.name[:40]}.", suffix=".partial", dir=target.parent)
+        handle, temporary = unfinished.begin_file(target)
     except OSError as error:
         raise OutputError(f"{target}: cannot be created ({error.strerror})") from error
-    temporary = Path(name)
+    written = None
     try:
         with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(target)
-        _sync_folder(target.parent)
+            try:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                temporary.replace(target)
+            except BaseException:
+                written = _size_of(temporary)
+                with suppress(OSError):
+                    temporary.unlink()
+                raise
     except OSError as error:
-        raise writing_failed(target, error, "nothing under that name changed") from error
-    finally:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
+        raise writing_failed(target, error, _UNCHANGED, size, written) from error
+    unfinished.sync_folder(target.parent)
 
 
 def write_output(path: str | os.PathLike[str], data: bytes | str) -> None:
@@ -125,7 +131,7 @@ def write_output(path: str | os.PathLike[str], data: bytes | str) -> None:
         sys.stdout.buffer.write(raw)
         sys.stdout.buffer.flush()
         return
-    with atomic_write(path) as file:
+    with atomic_write(path, len(raw)) as file:
         file.write(raw)
 
 
@@ -155,20 +161,11 @@ def parse_json(text: str, where: str | os.PathLike[str]) -> Any:
         raise FormatError(f"{where}: not JSON that can be read (a number of too many digits)") from error
 
 
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable; not every file system lets a folder be opened."""
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+def _size_of(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
 
 
 def hold_folder(path: Path, doing: str) -> IO[bytes]:

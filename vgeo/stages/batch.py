@@ -5,10 +5,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from io import FileIO
 from pathlib import Path
-from typing import IO, Self
+from typing import Self
 
-from vgeo.errors import IO_ERROR, BusyError, DiskError, OutputError, VgeoError
+from vgeo.errors import FULL_ERRNOS, IO_ERROR, BusyError, DiskError, VgeoError, writing_failed
 from vgeo.formats.streams import dump_json, is_stdio, make_folder
 from vgeo.records import Outcome
 
@@ -43,21 +44,20 @@ class Batch:
     def __init__(self, report: Path | None = None, fail_fast: bool = False) -> None:
         self.outcomes: list[Outcome] = []
         self._fail_fast = fail_fast
-        self._file: IO[str] | None = None
-        if report is not None and is_stdio(report):
-            self._file = sys.stdout
-        elif report is not None:
+        self._report = report
+        self._file: FileIO | None = None
+        if report is not None and not is_stdio(report):
             make_folder(report.parent)
             try:
-                self._file = report.open("w", encoding="utf-8")
+                self._file = report.open("wb", buffering=0)
             except OSError as error:
-                raise OutputError(f"{report}: cannot be written ({error.strerror})") from error
+                raise writing_failed(report, error, "nothing was done") from error
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._file is not None and self._file is not sys.stdout:
+        if self._file is not None:
             self._file.close()
 
     @contextmanager
@@ -74,6 +74,8 @@ class Batch:
         except OSError as error:
             message = f"{error.filename or name}: {(error.strerror or str(error)).lower()}"
             self._add(name, item, "failed", message, IO_ERROR)
+            if error.errno in FULL_ERRNOS:
+                raise writing_failed(error.filename or name, error, "what was finished is kept") from error
             if self._fail_fast:
                 raise
             log.error("%s", message)
@@ -91,6 +93,23 @@ class Batch:
             outputs=() if status == "failed" else tuple(item.outputs),
         )
         self.outcomes.append(outcome)
+        line = dump_json(asdict(outcome))
         if self._file is not None:
-            self._file.write(dump_json(asdict(outcome)))
-            self._file.flush()
+            self._write(self._file, line.encode())
+        elif self._report is not None:
+            sys.stdout.write(line)
+            sys.stdout.flush()
+
+    def _write(self, file: FileIO, line: bytes) -> None:
+        """Append a whole line to the report, or nothing. Raises DiskError."""
+        before, left = file.tell() if file.seekable() else 0, line
+        try:
+            while left:
+                left = left[file.write(left) :]
+        except OSError as error:
+            if file.seekable():
+                file.truncate(before)
+                file.seek(before)
+            assert self._report is not None
+            kept = "what was finished is kept"
+            raise writing_failed(self._report, error, kept, before + len(line)) from error

@@ -16,7 +16,7 @@ from typing import Any
 from vgeo.errors import BusyError, DiskError, FormatError, InputError, OutputError
 from vgeo.formats.checkpoints import CARD, CONFIG, GALLERY, WEIGHTS, is_unfinished
 from vgeo.formats.gallery import Gallery, write_gallery
-from vgeo.formats.streams import atomic_write, dump_json, make_folder, parse_json, read_text
+from vgeo.formats.streams import dump_json, make_folder, parse_json, read_text, write_output
 from vgeo.training.state import State, Weights, read_state, write_state
 
 LAST, METRICS = "last", "metrics.jsonl"
@@ -57,15 +57,15 @@ class RunFolder:
             self.save(unfinished / LAST, state.model, about_last, self._put_gallery)
             make_folder((unfinished / STATE).parent)
             write_state(unfinished / STATE, state)
-            with atomic_write(unfinished / METRICS) as file:
-                file.write("".join(map(dump_json, metrics)).encode())
+            write_output(unfinished / METRICS, "".join(map(dump_json, metrics)))
 
         try:
             self.save(self.path, best, about_best, more)
         except DiskError as error:  # it may name a file of the unfinished folder, which is gone
-            reason = getattr(error.__cause__, "strerror", None) or error
             again = " with --resume" if (self.path / STATE).is_file() else ""
-            raise DiskError(f"{self.path}: not written ({reason}); make room, then run again{again}") from error
+            raise DiskError(
+                f"{self.path}: not written, {error.reason or error}; make room, run again{again}"
+            ) from error
         self._gallery_is_there = True
 
     def _put_gallery(self, folder: Path) -> None:

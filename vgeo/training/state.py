@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vgeo.errors import FormatError
 from vgeo.formats.checkpoints import load_safetensors
-from vgeo.formats.streams import atomic_write
+from vgeo.formats.streams import write_output
 from vgeo.methods.base import Method
 
 Weights = dict[str, Tensor]
@@ -61,9 +61,8 @@ def write_state(path: Path, state: State) -> None:
     """Write atomically. Raises DiskError or OutputError."""
     tensors = {_MODEL + name: value for name, value in state.model.items()}
     tensors |= {_OPTIMIZER + name: value for name, value in state.optimizer.items()}
-    with atomic_write(path) as file:
-        on_cpu = {name: value.cpu() for name, value in tensors.items()}
-        file.write(save(on_cpu, {"vgeo": json.dumps(state.facts, allow_nan=False)}))
+    on_cpu = {name: value.cpu() for name, value in tensors.items()}
+    write_output(path, save(on_cpu, {"vgeo": json.dumps(state.facts, allow_nan=False)}))
 
 
 def read_state(path: Path) -> State:
