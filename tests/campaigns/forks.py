@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,6 +122,8 @@ def _become(
     """Turn this fork into a run of `vgeo`; does not return."""
     code = 70
     try:
+        for made_before in weakref.finalize._registry.values():  # type: ignore[attr-defined]
+            made_before.atexit = False  # temporary folders are not the fork's to remove
         os.setsid()
         os.chdir(folder)
         os.environ.update(env)
