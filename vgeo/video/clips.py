@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Self
@@ -10,14 +11,17 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from vgeo.errors import FormatError, InputError, UsageError
+from vgeo.errors import FormatError, InputError, UsageError, VgeoError
 from vgeo.geo import sphere
 from vgeo.records import Floats
 from vgeo.video.finding import Clip, find_clips, is_image, natural_key
+from vgeo.video.isolated import open_video
 from vgeo.video.pixels import Pixels, Shape
 from vgeo.video.positions import Moment, TrackSource, find_fixes, sidecars, track_file
 from vgeo.video.sampling import Sampling
-from vgeo.video.sources import DECODERS, FramesSource, ImagesSource, Source, VideoSource
+from vgeo.video.sources import DECODERS, FramesSource, ImagesSource, Source
+from vgeo.video.tars import Unpacked
+from vgeo.video.telemetry import Fixes
 
 __all__ = [
     "Clip",
@@ -51,13 +55,27 @@ class OpenClip:
     start. labels: of a data set, or the clip's. remarks: what a reader of a report should know.
     """
 
-    def __init__(self, clip: Clip, source: Source, sampling: Sampling, shape: Shape, track: TrackSource) -> None:
-        self.clip, self._source, self._shape = clip, source, shape
+    def __init__(
+        self,
+        clip: Clip,
+        source: Source,
+        sampling: Sampling,
+        shape: Shape,
+        track: TrackSource,
+        box: Unpacked | None = None,
+    ) -> None:
+        self.clip, self._source, self._shape, self._box = clip, source, shape, box
         moment = Moment(
-            video_id=clip.video_id, path=clip.path, duration_s=source.duration_s, start_utc=source.start_utc
+            video_id=clip.video_id,
+            path=clip.path if box is None else box.path,
+            duration_s=source.duration_s,
+            start_utc=source.start_utc,
         )
         if clip.frames is None:
             fixes, self._track_remarks = find_fixes(moment, track, source.carried)
+            if fixes is None and box is not None and box.latlon_deg is not None:
+                fixes = Fixes(time_s=source.time_s, latlon_deg=np.tile(box.latlon_deg, (len(source.time_s), 1)))
+                self._track_remarks.append("one position for all frames, from the tar's .json")
         else:  # a data set's list says all that is known: no folder is looked through for files beside a picture
             fixes, self._track_remarks = source.carried()[0], []
         self.start_utc = source.start_utc if fixes is None or fixes.start_utc is None else fixes.start_utc
@@ -76,13 +94,14 @@ class OpenClip:
             self.latlon_deg = sphere.interpolate(self.time_s, fixes.time_s, fixes.latlon_deg, max_gap_s)
         self.decoded = 0
         self.declared = source.declared
-        self.labels = {**source.labels, **clip.labels}
+        self.labels = {**source.labels, **({} if box is None else box.labels), **clip.labels}
         self._images: Iterator[tuple[int, Pixels]] = iter(())
 
     @property
     def remarks(self) -> list[str]:
         """What went wrong or was chosen, in words; complete after the last frame."""
-        return [*self._track_remarks, *self._source.remarks()]
+        words = [*self._track_remarks, *self._source.remarks()]
+        return words if self._box is None else [self._box.speak_of(self.clip.name, word) for word in words]
 
     def __enter__(self) -> Self:
         return self
@@ -91,6 +110,9 @@ class OpenClip:
         close = getattr(self._images, "close", None)
         if close is not None:
             close()
+        self._source.close()
+        if self._box is not None:
+            self._box.close()
 
     def only(self, places: NDArray[np.int64]) -> None:
         """Narrow what is wanted to some of it: rising places in `time_s`."""
@@ -111,7 +133,7 @@ class OpenClip:
             )
         places = {int(row): place for place, row in enumerate(self._rows)}
         self._images = self._source.images([int(row) for row in self._rows], self._shape)
-        for row, image in self._images:
+        for row, image in self._decoded():
             at = places[row]
             position = self.latlon_deg[at]
             time_s = float(self.time_s[at])
@@ -124,6 +146,10 @@ class OpenClip:
                 None if self.start_utc is None else self.start_utc + timedelta(seconds=time_s),
             )
             yield at, frame
+
+    def _decoded(self) -> Iterator[tuple[int, Pixels]]:
+        with _named(self.clip, self._box):
+            yield from self._images
 
 
 def check_opening(decoder: str, source: TrackSource) -> None:
@@ -151,19 +177,42 @@ def open_clip(
     if size is not None and size < 1:
         raise UsageError(f"--size {size}: must be at least 1")
     check_opening(decoder, source)
-    opened: Source
+    shape = Shape(size, square)
+    if clip.sample is None:
+        return OpenClip(clip, _source(clip, decoder), sampling, shape, source)
+    box = Unpacked(clip.path, clip.video_id, clip.sample)
+    try:
+        with _named(clip, box):
+            return OpenClip(clip, _source(replace(clip, path=box.path), decoder), sampling, shape, source, box)
+    except BaseException:
+        box.close()
+        raise
+
+
+@contextmanager
+def _named(clip: Clip, box: Unpacked | None) -> Iterator[None]:
+    """Have errors speak of what lies in a tar, not of where it was unpacked."""
+    try:
+        yield
+    except VgeoError as error:
+        if box is None:
+            raise
+        raise type(error)(box.speak_of(clip.name, str(error))) from error
+
+
+def _source(clip: Clip, decoder: str) -> Source:
     if clip.kind == "video":
-        opened = VideoSource(clip.path, decoder)
-    elif clip.kind == "frames":
-        opened = FramesSource(clip.path, clip.video_id, clip.frames)
-    else:
-        opened = ImagesSource(clip.path, pictures_of(clip))
-    return OpenClip(clip, opened, sampling, Shape(size, square), source)
+        return open_video(clip.path, decoder)
+    if clip.kind == "frames":
+        return FramesSource(clip.path, clip.video_id, clip.frames)
+    return ImagesSource(clip.path, pictures_of(clip))
 
 
 def files_of(clip: Clip, source: TrackSource) -> list[Path]:
     """The files that a clip's frames and positions come from."""
     pictures = sorted(clip.path.iterdir()) if clip.path.is_dir() else [clip.path]
+    if clip.sample is not None:  # what lies beside a tar is not of its clips
+        return pictures if source.file is None else [*pictures, track_file(source.file, Path(clip.video_id))]
     given = sidecars(clip.path) if source.file is None else [track_file(source.file, clip.path)]
     return [*pictures, *given]
 

@@ -6,12 +6,14 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from vgeo.errors import InputError
 from vgeo.records import FrameRecord
+from vgeo.video.tars import SUFFIX as TAR_SUFFIX
+from vgeo.video.tars import Member, Sample, members_of
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +29,10 @@ Kind = Literal["video", "images", "frames"]
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One recording. `path` is the video, the folder of images (or one image), or the list that names its frames."""
+    """One recording.
+
+    `path` is the video, the folder of images (or one image), the list that names its frames, or the tar that holds it.
+    """
 
     video_id: str
     path: Path
@@ -36,15 +41,18 @@ class Clip:
     frames: Callable[[], list[FrameRecord]] | None = field(default=None, compare=False, repr=False)
     # What is known of it besides what it carries: city, split, ...
     labels: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    sample: Sample | None = None  # where it lies in a tar
 
     @property
     def name(self) -> str:
         """What reports call it."""
+        if self.sample is not None:
+            return f"{self.path}:{self.sample.media[0].name if len(self.sample.media) == 1 else self.video_id}"
         return f"{self.path}:{self.video_id}" if self.kind == "frames" else str(self.path)
 
 
 def find_clips(inputs: Sequence[str | os.PathLike[str]], leave_out: str | os.PathLike[str] | None = None) -> list[Clip]:
-    """Find the clips in files, folders (and theirs), lists (.txt, one path a line; `-` is stdin) and frames.jsonl.
+    """Find the clips in files, folders (and theirs), tars, lists (.txt, one path a line; `-` is stdin), frames.jsonl.
 
     A named file that does not exist becomes a clip all the same: opening it fails, and only it. Clips of a folder come
     in natural order of names (2 before 10). Ids are unique: the file's stem, with its folders' names or its suffix
@@ -63,7 +71,7 @@ def find_clips(inputs: Sequence[str | os.PathLike[str]], leave_out: str | os.Pat
             raise InputError(
                 f"{error.filename or item}: cannot be read ({(error.strerror or str(error)).lower()})"
             ) from error
-    unique = list({(clip.path, clip.video_id): clip for clip in found}.values())
+    unique = list({(clip.path, clip.video_id, clip.sample): clip for clip in found}.values())
     if not unique:
         names = ", ".join(str(item) for item in inputs) or "no input"
         raise InputError(f"{names}: no videos or images in it; put recordings there, or name files or folders")
@@ -93,6 +101,8 @@ def _clips_of(item: str, leave_out: str | None) -> Iterator[Clip]:
         yield from _clips_of_list(path, leave_out)
     elif path.suffix.lower() == ".jsonl" and path.is_file():
         yield from _clips_of_frames(path)
+    elif path.suffix.lower() == TAR_SUFFIX and path.is_file():
+        yield from _clips_of_tar(path)
     else:
         yield Clip(_safe_id(path.stem), path, "images" if is_image(path) else "video")
 
@@ -118,6 +128,9 @@ def _clips_of_folder(folder: Path, leave_out: str | None) -> Iterator[Clip]:
         videos = [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES]
         for path in videos:
             yield Clip(_safe_id(path.stem), path, "video")
+        for path in paths:
+            if path.suffix.lower() == TAR_SUFFIX:
+                yield from _clips_of_tar(path)
         if not videos and any(is_image(path) for path in paths):
             yield Clip(_safe_id(Path(real).name), Path(root), "images")
 
@@ -144,6 +157,34 @@ def _clips_of_frames(path: Path) -> Iterator[Clip]:
         yield Clip(video_id, path, "frames")
 
 
+def _clips_of_tar(path: Path) -> Iterator[Clip]:
+    """Each video, each picture at the top and each folder of pictures, with the files of the same key (or name)."""
+    samples: dict[str, list[Member]] = {}
+    for member in members_of(path):
+        samples.setdefault(member.key, []).append(member)
+    folders: dict[str, list[Member]] = {}
+    for key, members in samples.items():
+        videos = [member for member in members if member.suffix in VIDEO_SUFFIXES]
+        images = [member for member in members if member.suffix in IMAGE_SUFFIXES]
+        beside = tuple(member for member in members if member not in videos and member not in images)
+        name = os.path.basename(key)
+        for video in videos:
+            own = name if len(videos) == 1 else os.path.basename(video.name).removesuffix(video.suffix)
+            yield Clip(_safe_id(own), path, "video", sample=Sample((video,), beside))
+        if images and not videos and "/" in key.removeprefix("./"):
+            folders.setdefault(os.path.dirname(key), []).extend(images)
+        elif images and not videos:
+            yield Clip(_safe_id(name), path, "images", sample=Sample(tuple(images), beside))
+    for folder, images in folders.items():
+        images.sort(key=lambda member: natural_key(member.name))
+        yield Clip(
+            _safe_id(os.path.basename(folder)),
+            path,
+            "images",
+            sample=Sample(tuple(images), tuple(samples.get(folder, ()))),
+        )
+
+
 def _with_unique_ids(clips: list[Clip]) -> list[Clip]:
     ids = [clip.video_id for clip in clips]
     for depth in range(1, 8):
@@ -151,9 +192,10 @@ def _with_unique_ids(clips: list[Clip]) -> list[Clip]:
         if max(counts.values()) == 1:
             break
         for i, clip in enumerate(clips):
-            parents = clip.path.absolute().parts[1:-1][-depth:]
+            path = clip.path if clip.sample is None else clip.path.with_suffix("") / clip.sample.media[0].name
+            parents = path.absolute().parts[1:-1][-depth:]
             if counts[ids[i]] > 1 and clip.kind != "frames":
-                ids[i] = _safe_id("_".join([*parents, clip.path.name if depth > 4 else clip.path.stem]))
+                ids[i] = _safe_id("_".join([*parents, path.name if depth > 4 else path.stem]))
     taken: set[str] = set()
     unique = []
     for clip, wanted in zip(clips, ids, strict=True):
@@ -162,7 +204,7 @@ def _with_unique_ids(clips: list[Clip]) -> list[Clip]:
             n += 1
             name = f"{wanted}-{n}"
         taken.add(name)
-        unique.append(clip if name == clip.video_id or clip.kind == "frames" else Clip(name, clip.path, clip.kind))
+        unique.append(clip if name == clip.video_id or clip.kind == "frames" else replace(clip, video_id=name))
     return unique
 
 

@@ -1,0 +1,237 @@
+"""Work spread over a Ray cluster: workers that load a model once, and answer for one item after the other.
+
+Results come as they are done. A worker that is lost (a machine goes, the system kills it for its memory) is replaced,
+and what it had begun is done again elsewhere; an item with which several workers were lost is given up on.
+Files are read by the workers themselves, so they have to see them under the same paths.
+"""
+
+import logging
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Hashable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Protocol, Self, cast
+
+from vgeo import __version__
+from vgeo.errors import FormatError, MissingModelError, ServerError, SettingError, VgeoError, first_line
+
+log = logging.getLogger(__name__)
+
+CPUS_A_WORKER = 4  # of a cluster without GPUs: an encoder gains little from more, and each worker holds the model
+ITEMS_A_WORKER = 2  # one that is worked on, and one that is being decoded meanwhile
+MOST_LOSSES = 3  # of workers, with one item or while loading, before it is given up
+WAIT_S = 30.0
+
+
+class Work(Protocol):
+    """What a worker does, once it is loaded."""
+
+    facts: Any  # what the loading found out, the same on each worker
+
+    def ahead(self, item: Any) -> None:
+        """Begin to read an item that comes next; runs beside the call of another."""
+
+    def __call__(self, item: Any) -> Any:
+        """Do an item. Raises VgeoError or OSError where the item is at fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What came of an item: its result, or the error that is its own."""
+
+    result: Any = None
+    error: VgeoError | OSError | None = None
+
+
+class _Worker:
+    """Runs on the cluster. Nothing is loaded before `load`, whose errors come back as they are."""
+
+    def __init__(self, make: Callable[[], Work]) -> None:
+        self._make, self._work = make, cast(Work, None)
+
+    def load(self, version: str) -> Done:
+        if version != __version__:
+            return Done(error=SettingError(f"--ray: the cluster's workers have vgeo {__version__}, here is {version}"))
+        try:
+            self._work = self._make()
+        except (VgeoError, OSError) as error:
+            return Done(error=error)
+        return Done(self._work.facts)
+
+    def ahead(self, item: Any) -> None:
+        self._work.ahead(item)
+
+    def do(self, item: Any) -> Done:
+        try:
+            return Done(self._work(item))
+        except (VgeoError, OSError) as error:
+            return Done(error=error)
+
+
+class Cluster:
+    """Workers of a Ray cluster with the same work loaded; a context that lets go of them.
+
+    address: `auto` (the cluster of this machine), `local` (one that is started here, for this run), host:port, or
+    ray://host:port. make: loads the work; sent to the workers. items: how many there will be, at most. gpus: use them
+    where the cluster has some, one a worker.
+    Raises MissingModelError without Ray, ServerError where no cluster answers or its workers do not live, and what
+    loading raises.
+    """
+
+    def __init__(self, address: str, make: Callable[[], Work], items: int, gpus: bool = True) -> None:
+        self._ray = _connect(address)
+        self._make = self._ray.put(make)
+        self._gpus, self._cpus, most = _shares(self._ray, gpus)
+        self._class = self._ray.remote(max_restarts=0, concurrency_groups={"ahead": 1})(_Worker)
+        self._busy: dict[Any, list[Any]] = {}  # worker -> what it works on; None while it loads
+        self._running: dict[Any, tuple[Any, Any]] = {}  # promise -> worker, item or None for loading
+        self._ready: set[Any] = set()
+        self._facts: Any = None
+        self._lost_loading = 0
+        try:
+            for _ in range(max(1, min(most, items))):
+                self._start()
+            while not self._ready:  # the first that is loaded is enough to begin
+                self._next()
+        except BaseException:
+            self.close()
+            raise
+        log.info("ray: %s", self.describe())
+
+    @property
+    def facts(self) -> Any:
+        """What the workers' work found out while it was loaded."""
+        return self._facts
+
+    def describe(self) -> str:
+        """How many workers, with what."""
+        share = f"{self._gpus} GPU" if self._gpus else f"{self._cpus} CPUs"
+        return f"{len(self._busy)} worker{'s' * (len(self._busy) != 1)} of {share} each"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the workers, and leave the cluster."""
+        for worker in self._busy:
+            self._ray.kill(worker)
+        self._busy, self._running = {}, {}
+        self._ray.shutdown()
+
+    def each(self, items: Sequence[Hashable]) -> Generator[tuple[Any, Done], None, None]:
+        """Do all items; yield each with what came of it, in the order in which they are done."""
+        waiting, losses = deque(items), Counter[Any]()
+        left = len(waiting)
+        while left:
+            self._hand_out(waiting)
+            finished, done, lost = self._next()
+            waiting.extendleft(reversed(lost))
+            if lost:  # the first is what the worker was at; the second it had only begun to read
+                losses[lost[0]] += 1
+            if lost and losses[lost[0]] >= MOST_LOSSES:
+                finished = waiting.popleft()
+                done = Done(error=FormatError(f"{_name(finished)}: {MOST_LOSSES} workers were lost with it"))
+            if done is not None:
+                left -= 1
+                yield finished, done
+
+    def _hand_out(self, waiting: deque[Any]) -> None:
+        """Give each loaded worker its fill, the idlest first."""
+        for already in range(ITEMS_A_WORKER):
+            for worker in [w for w in self._ready if len(self._busy[w]) == already]:
+                if not waiting:
+                    return
+                item = waiting.popleft()
+                if already:
+                    worker.ahead.options(concurrency_group="ahead").remote(item)
+                self._running[worker.do.remote(item)] = (worker, item)
+                self._busy[worker].append(item)
+
+    def _next(self) -> tuple[Any, Done | None, list[Any]]:
+        """Wait for what is done next: its item and result (none of loading), and the items of a worker that is lost."""
+        ready: list[Any] = []
+        while not ready:
+            ready, _ = self._ray.wait(list(self._running), num_returns=1, timeout=WAIT_S)
+            if not ready and not self._ready:
+                log.warning("ray: no worker yet; 'ray status' says what the cluster is short of")
+        worker, item = self._running.pop(ready[0])
+        try:
+            done: Done = self._ray.get(ready[0])
+        except (self._ray.exceptions.RayActorError, self._ray.exceptions.RaySystemError) as error:
+            return None, None, self._lose(worker, error)
+        if item is not None:
+            self._busy[worker].remove(item)
+            return item, done, []
+        self._loaded(worker, done)
+        return None, None, []
+
+    def _loaded(self, worker: Any, done: Done) -> None:
+        if done.error is not None:
+            raise done.error
+        if self._ready and done.result != self._facts:
+            raise SettingError("--ray: the cluster's workers have not all loaded the same: other weights, or versions?")
+        self._facts, self._lost_loading = done.result, 0
+        self._ready.add(worker)
+
+    def _start(self) -> None:
+        worker = self._class.options(num_cpus=self._cpus, num_gpus=self._gpus).remote(self._make)
+        self._busy[worker] = []
+        self._running[worker.load.remote(__version__)] = (worker, None)
+
+    def _lose(self, worker: Any, error: Exception) -> list[Any]:
+        """Replace a worker that is gone; return what it had to do."""
+        items = self._busy.pop(worker)
+        loading = worker not in self._ready
+        self._ready.discard(worker)
+        self._running = {promise: what for promise, what in self._running.items() if what[0] != worker}
+        self._lost_loading += loading
+        if self._lost_loading >= MOST_LOSSES:
+            raise ServerError(f"--ray: workers end while they load ({first_line(error)}); 'ray logs' says why")
+        log.warning("ray: a worker was lost%s; it is replaced", "".join(f", {_name(item)}" for item in items[:1]))
+        self._start()
+        return items
+
+
+def _name(item: Any) -> str:
+    return str(getattr(item, "name", item))
+
+
+def _connect(address: str) -> Any:
+    """Join a cluster, or start one. Raises MissingModelError, ServerError."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # CPU workers keep seeing what they saw
+    try:
+        import ray
+        import ray._private.worker as driver
+        import ray.exceptions
+    except ImportError as error:
+        raise MissingModelError("--ray: Ray is not installed; pip install 'vgeo[ray]'") from error
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    # Ray prints the cluster's errors on stdout, which is ours for data, and offers no switch: they go to our log.
+    driver.print_to_stdstream = lambda data, **_: log.debug("ray: %s", " ".join(data["lines"]))
+    own: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
+    try:
+        ray.init(address=address, log_to_driver=False, configure_logging=False, **own)
+    except (ConnectionError, RuntimeError, ValueError, OSError, AssertionError) as error:
+        raise ServerError(
+            f"--ray {address}: no Ray cluster answers ({first_line(error)}); start one with 'ray start --head', or "
+            "use --ray local"
+        ) from error
+    return ray
+
+
+def _shares(ray: Any, gpus: bool) -> tuple[int, int, int]:
+    """How many GPUs and CPUs a worker gets, and how many workers there may be."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    with_gpu = [node for node in nodes if node.get("GPU", 0) >= 1]
+    if gpus and with_gpu:
+        count = sum(int(node["GPU"]) for node in with_gpu)
+        return 1, max(1, min(int(node.get("CPU", 1) // node["GPU"]) for node in with_gpu)), count
+    cpus = max(1, min(CPUS_A_WORKER, *(int(node["CPU"]) for node in nodes if node.get("CPU", 0) >= 1), CPUS_A_WORKER))
+    return 0, cpus, max(1, sum(int(node.get("CPU", 0)) // cpus for node in nodes))
