@@ -98,12 +98,13 @@ def test_what_may_not_be_read_is_said(
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
         return scandir(path)
 
-    monkeypatch.setattr("os.scandir", refuse)  # root may read everything
-    assert ids(tmp_path) == ["a"]
-    assert "closed: left out, cannot be read (permission denied)" in caplog.text
-    monkeypatch.setattr("pathlib.Path.is_dir", lambda path: refuse(path) is not None)
-    with pytest.raises(InputError, match=r"closed: cannot be read \(permission denied\)"):
-        find_clips([tmp_path / "closed"])
+    with monkeypatch.context() as closed:
+        closed.setattr("os.scandir", refuse)  # root may read everything
+        assert ids(tmp_path) == ["a"]
+        assert "closed: left out, cannot be read (permission denied)" in caplog.text
+        closed.setattr("pathlib.Path.is_dir", lambda path: refuse(path) is not None)
+        with pytest.raises(InputError, match=r"closed: cannot be read \(permission denied\)"):
+            find_clips([tmp_path / "closed"])
 
 
 def test_nothing_to_do(tmp_path: Path) -> None:
