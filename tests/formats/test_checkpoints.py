@@ -162,16 +162,17 @@ class Bomb:
 def test_every_file_is_on_the_disk_before_the_folder_has_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    synced, sync = [], os.fsync
+    before, after, sync = [], [], os.fsync
 
     def watched(handle: int) -> None:
-        assert not (tmp_path / "m").exists()
-        synced.append(os.fstat(handle).st_size)
+        (after if (tmp_path / "m").exists() else before).append(os.readlink(f"/proc/self/fd/{handle}"))
         sync(handle)
 
     monkeypatch.setattr(os, "fsync", watched)
     save(tmp_path / "m")
-    assert sorted(synced) == sorted(file.stat().st_size for file in (tmp_path / "m").iterdir())
+    assert sorted(Path(path).name for path in before[:-1]) == sorted(file.name for file in (tmp_path / "m").iterdir())
+    assert Path(before[-1]).name.startswith(".m."), "the names in it"
+    assert after == [str(tmp_path)], "its own name"
 
 
 def test_a_small_pth_that_unfolds_to_much_is_refused(tmp_path: Path) -> None:
