@@ -154,12 +154,16 @@ def _become(
 
         traceback.print_exc()
     finally:
-        import atexit
+        try:
+            import atexit
 
-        atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+            atexit._run_exitfuncs()
+            sys.stdout.flush()
+            sys.stderr.flush()
+        except BaseException:
+            code = 120  # what Python itself ends with then
+        finally:
+            os._exit(code)
 
 
 def _wait(child: int, deadline: float) -> tuple[int | None, resource.struct_rusage]:

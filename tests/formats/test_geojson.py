@@ -274,3 +274,14 @@ def test_hostile_or_mistaken_input_is_refused_in_one_line(tmp_path: Path, case: 
     with pytest.raises(FormatError, match=message) as caught:
         from_text(tmp_path, text)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    "lons",
+    [[179, -180, -180, -180], [-180, -180, 179], [179, -180, 179], [179, -180, -179], [-180, -180], [-179, -180, 178]],
+)
+def test_stops_on_the_antimeridian_stay_in_the_line(tmp_path: Path, lons: list[float]) -> None:
+    line, *_ = written(tmp_path, localization([[i, lon] for i, lon in enumerate(lons)]))
+    (track,) = from_text(tmp_path, line)
+    assert track.latlon_deg.tolist() == [[i, lon] for i, lon in enumerate(lons)]
+    assert track.time_s is not None and track.time_s.tolist() == list(range(len(lons)))

@@ -185,3 +185,18 @@ def test_a_feature_file_holds_tracks(tmp_path: Path) -> None:
     assert (track.video_id, track.start_utc) == ("a", START)
     np.testing.assert_array_equal(track.latlon_deg, [[1, 2], [1.5, 2.5]])
     np.testing.assert_array_equal(track.time_s, [0, 2])
+
+
+@pytest.mark.parametrize("format", ["geojson", "geojsonl", "gpx", "kml", "csv"])
+@pytest.mark.parametrize("name", ["car\rriage", " space before", "space after ", "\u2028line", "two\nlines"])
+def test_odd_names_come_back(tmp_path: Path, format: str, name: str) -> None:
+    path = tmp_path / f"t.{format}"
+    write_localizations(path, [localization([[1, 2], [3, 4]], name)])
+    assert [track.video_id for track in read_tracks(path)] == [name]
+
+
+@pytest.mark.parametrize("format", ["geojson", "geojsonl", "gpx", "kml", "csv"])
+def test_one_frame_without_a_time_is_one_frame(tmp_path: Path, format: str) -> None:
+    path = tmp_path / f"t.{format}"
+    write_localizations(path, [localization([[1, 2]], time_s=None)])
+    assert read_tracks(path)[0].latlon_deg.tolist() == [[1, 2]]

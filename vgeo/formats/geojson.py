@@ -46,7 +46,10 @@ def read_geojson(text: str, where: str) -> list[Track]:
         here = f"{where}: feature {count}"
         kind = geometry.get("type")
         said = {name.lower(): value for name, value in properties.items()}
-        is_line = kind in ("LineString", "MultiLineString") or (kind == "Point" and _has_line_times(properties))
+        is_own = said.get("kind") == "track"  # of a clip of one frame, which is a Point
+        is_line = kind in ("LineString", "MultiLineString") or (
+            kind == "Point" and (is_own or _has_line_times(properties))
+        )
         if is_line:
             clip = _clip_of(clips, said, key=count)
             if len(clip.line):

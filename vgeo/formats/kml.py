@@ -30,7 +30,8 @@ def read_kml(text: str, where: str) -> list[Track]:
     lines: list[tuple[str | None, str | None, Fixes]] = []
     points = Fixes()
     for placemark in _all(root, "Placemark"):
-        said = {data.get("name"): _text(_first(data, "value")) for data in _all(placemark, "Data")}
+        values = ((data.get("name"), _first(data, "value")) for data in _all(placemark, "Data"))
+        said = {name: value.text or None for name, value in values if value is not None}  # spaces are part of a name
         fixes = _line(placemark, where)
         if len(fixes):
             _add_lists(fixes, said, where)

@@ -56,4 +56,4 @@ def local_name(element: ElementTree.Element) -> str:
 
 def escaped(text: str) -> str:
     """Text as XML content or attribute; characters that XML cannot hold become question marks."""
-    return escape(_UNWRITABLE.sub("?", text), {'"': "&quot;"})
+    return escape(_UNWRITABLE.sub("?", text), {'"': "&quot;", "\r": "&#13;"})  # bare, it is read as a line feed
