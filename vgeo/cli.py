@@ -1,6 +1,5 @@
 """The `vgeo` command: registers the subcommands, and turns whatever happens into one line and an exit code."""
 
-import errno
 import importlib
 import inspect
 import os
@@ -98,6 +97,10 @@ def main() -> NoReturn:
     except BrokenPipeError:
         code = errors.BROKEN_PIPE
         _silence_stdout()
+    except OSError as error:
+        if code == errors.OK:
+            code = _fail(f"stdout: cannot be written ({(error.strerror or str(error)).lower()})", errors.IO_ERROR)
+        _silence_stdout()
     sys.exit(code)
 
 
@@ -130,9 +133,16 @@ def run(args: Sequence[str]) -> int:  # noqa: PLR0911  # one return for each way
         _silence_stdout()
         return errors.BROKEN_PIPE
     except OSError as error:
-        code = errors.IO_ERROR if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO) else errors.INTERNAL
-        return _fail(f"{error.filename or 'input or output'}: {error.strerror or error}", code, error, args)
+        if errors.is_out_of_memory(error):
+            return _fail(errors.NO_MEMORY, errors.UNAVAILABLE, error, args)
+        failed = error.errno in errors.DISK_ERRNOS
+        # What names no file is a stream: every file is written by functions that name it.
+        where = error.filename or ("stdout: cannot be written" if failed else "input or output")
+        code = errors.IO_ERROR if failed else errors.INTERNAL
+        return _fail(f"{where}: {error.strerror or error}", code, error, args)
     except Exception as error:
+        if errors.is_out_of_memory(error):
+            return _fail(errors.NO_MEMORY, errors.UNAVAILABLE, error, args)
         return _fail(
             f"internal error, {type(error).__name__}: {error}; run again with -vv for the traceback and report it",
             errors.INTERNAL,

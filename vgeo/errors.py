@@ -14,7 +14,7 @@ USAGE = 2
 SOME_FAILED = 3  # finished, but some inputs of the batch failed
 BAD_DATA = 65
 NO_INPUT = 66
-UNAVAILABLE = 69  # a model, package or codec is missing, a server does not answer
+UNAVAILABLE = 69  # a model, package or codec is missing, a server does not answer, memory is not enough
 INTERNAL = 70
 CANNOT_CREATE = 73
 IO_ERROR = 74  # disk full and other I/O
@@ -88,6 +88,22 @@ class SettingError(VgeoError):
 def first_line(error: BaseException) -> str:
     """The first line of what another library says, kept short enough to stand inside a line of ours."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+
+
+NO_MEMORY = (
+    "out of memory; what was finished is kept: end other programs, raise the limit (ulimit -v, or the job's), or ask for "
+    "less at once (--batch-size, --workers, fewer inputs), and run the same command again"
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: libraries say so in their own ways, also while they are being loaded."""
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    said = str(error).lower()
+    words = ("can't allocate memory", "cannot allocate memory", "out of memory", "not enough memory", "bad_alloc")
+    words += ("failed to map segment", "can't start new thread")
+    return isinstance(error, RuntimeError | ImportError) and any(word in said for word in words)
 
 
 FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -20,14 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vgeo.errors import FormatError, InputError, OutputError, SettingError, writing_failed
+from vgeo.errors import BusyError, FormatError, InputError, OutputError, SettingError, writing_failed
+from vgeo.formats.claims import Claims
 from vgeo.formats.clip_table import update_clip_table
 from vgeo.formats.frames import format_frames, read_frames
 from vgeo.formats.streams import (
-    LOCK_FILE,
     dump_json,
     file_name,
-    hold_folder,
     make_folder,
     parse_json,
     read_text,
@@ -50,10 +49,11 @@ class FinishedVideo:
 
 
 class FrameFolder:
-    """The folder of frames, held by this process. Use as a context; leaving it joins frames.jsonl.
+    """The folder of frames, which this process fills, perhaps with others. Use as a context; leaving joins frames.jsonl.
 
     settings: what decides how frames come out. A folder made with others is refused (SettingError) unless `overwrite`,
-    which removes the frames that were made with them. Raises OutputError, BusyError.
+    which removes the frames that were made with them. claims: which videos others work on.
+    Raises OutputError, BusyError.
     """
 
     def __init__(self, path: Path, settings: dict[str, Any], overwrite: bool = False) -> None:
@@ -61,24 +61,22 @@ class FrameFolder:
         self.path = make_folder(path)
         if not os.access(path, os.W_OK):
             raise OutputError(f"{path}: cannot be written; choose another folder with --out")
-        self._lock = hold_folder(path, "extracts into it")
-        try:
-            self._take_over(settings, overwrite)
-        except BaseException:
-            self._lock.close()
-            raise
+        self.claims = Claims(path, path, overwrite)
+        with self.claims.entering() as alone:
+            self._take_over(settings, overwrite, alone)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        try:
+        with self.claims.leaving() as last:
             if self._videos():
                 self._join()
-            else:
-                self._tidy()
-        finally:
-            self._lock.close()
+            elif last:
+                (self.path / SETTINGS_FILE).unlink(missing_ok=True)
+        if self._made:  # and left without a video
+            with suppress(OSError):
+                self.path.rmdir()
 
     def finished(self, video_id: str, fingerprint: Fingerprint) -> FinishedVideo | None:
         """What is there of a video that was finished before from the same files, else None."""
@@ -118,36 +116,35 @@ class FrameFolder:
         return self.path / file_name(video_id)
 
     def _join(self) -> None:
-        """Write frames.jsonl of all finished videos, and clips.csv."""
+        """Write frames.jsonl of all finished videos, and clips.csv, unless another process has joined the same."""
         records: list[FrameRecord] = []
-        for folder in self._videos():
+        folders = self._videos()
+        seen = repr([(folder.name, (folder / FRAMES_FILE).stat().st_mtime_ns) for folder in folders])
+        if self.claims.note("joined") == seen:
+            return
+        for folder in folders:
             records += [replace(r, path=f"{folder.name}/{r.path}") for r in read_frames(folder / FRAMES_FILE)]
         write_output(self.path / FRAMES_FILE, format_frames(records))
         update_clip_table(self.path, records)
+        self.claims.note("joined", seen)
 
     def _videos(self) -> list[Path]:
         folders = [entry for entry in self.path.iterdir() if (entry / CLIP_FILE).is_file() and entry.name[0] != "."]
         return sorted(folders, key=lambda folder: [int(p) if p.isdecimal() else p for p in _split(folder.name)])
 
-    def _tidy(self) -> None:
-        """Leave nothing where no video was finished."""
-        (self.path / SETTINGS_FILE).unlink(missing_ok=True)
-        (self.path / LOCK_FILE).unlink(missing_ok=True)
-        if self._made:
-            with suppress(OSError):
-                self.path.rmdir()
-
-    def _take_over(self, settings: dict[str, Any], overwrite: bool) -> None:
+    def _take_over(self, settings: dict[str, Any], overwrite: bool, alone: bool) -> None:
         file = self.path / SETTINGS_FILE
-        for leftover in self.path.glob(f".*{_PARTIAL}"):
+        for leftover in self.path.glob(f".*{_PARTIAL}") if alone else ():
             shutil.rmtree(leftover, ignore_errors=True)
-        if file.is_file() and self._videos():
+        if file.is_file() and (self._videos() or not alone):
             before = parse_json(read_text(file), file)
             different = differences(before if isinstance(before, dict) else {}, settings)
             if different and not overwrite:
                 raise SettingError(
                     f"{self.path}: was made with {different}; use the same, --overwrite, or --out for another folder"
                 )
+            if different and not alone:
+                raise BusyError(f"{self.path}: other processes fill it with {different}; wait for them")
             if different:
                 for folder in self._videos():
                     shutil.rmtree(folder)
@@ -155,7 +152,8 @@ class FrameFolder:
             raise OutputError(
                 f"{self.path / FRAMES_FILE}: exists and was not made by extract-frames; use another --out"
             )
-        write_output(file, dump_json(settings, indent=1))
+        if alone:
+            write_output(file, dump_json(settings, indent=1))
 
 
 class VideoFrames:
@@ -178,7 +176,7 @@ class VideoFrames:
         name = f"{record.frame_index:06d}.jpg"
         data = io.BytesIO()
         Image.fromarray(image).save(data, "JPEG", quality=quality)
-        self._write(name, data.getbuffer())
+        self._write(name, data.getvalue())
         self.records.append(replace(record, path=name))
 
     def finish(self, made_from: Fingerprint, facts: dict[str, Any]) -> None:
@@ -195,12 +193,12 @@ class VideoFrames:
         except OSError as error:
             raise writing_failed(self._final, error, "finished videos are kept") from error
 
-    def _write(self, name: str, data: Any) -> None:
+    def _write(self, name: str, data: bytes) -> None:
         try:
             with (self._partial / name).open("wb") as file:
                 file.write(data)
         except OSError as error:
-            raise writing_failed(self._final / name, error, "finished videos are kept") from error
+            raise writing_failed(self._final / name, error, "finished videos are kept", len(data)) from error
 
 
 def fingerprint(paths: Iterable[Path]) -> Fingerprint:
