@@ -3,7 +3,7 @@
 Only local files are read: a playlist that names network addresses opens nothing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,15 @@ av.logging.set_level(None)  # what libav has to say of damaged files is counted 
 # Not recordings: playlists that name other files, pictures, and text drawn as video.
 _REFUSED_FORMATS = ("hls", "applehttp", "concat", "dash", "sdp", "rtsp", "image2", "tty", "lavfi", "imf", "webvtt")
 _MAX_READ_ERRORS = 100  # in a row, without a packet between them
+
+
+_progress: Callable[[], None] = lambda: None
+
+
+def tell_progress(call: Callable[[], None]) -> None:
+    """Have `call` called for each packet that is read or decoded, in whatever thread."""
+    global _progress
+    _progress = call
 
 
 @dataclass(slots=True)
@@ -74,6 +83,7 @@ def read_packets(container: InputContainer, stream: Any) -> Iterator[av.Packet]:
     while errors < _MAX_READ_ERRORS:
         try:
             for packet in container.demux(stream):
+                _progress()
                 if packet.size == 0 and packet.dts is None and packet.pts is None:
                     continue  # PyAV's own end mark, which would drain the decoder
                 errors = 0
@@ -96,6 +106,7 @@ def decode_all(container: InputContainer, stream: VideoStream, tally: Tally | No
 def decode_packet(packet: av.Packet, tally: Tally, number: int) -> list[av.VideoFrame]:
     if packet.size == 0:  # a dropped frame of an AVI; to the decoder it would mean the end
         return []
+    _progress()
     try:
         return [frame for frame in packet.decode() if isinstance(frame, av.VideoFrame)]
     except (av.FFmpegError, OSError):

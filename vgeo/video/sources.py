@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from vgeo.errors import FormatError, InputError
 from vgeo.records import Floats, FrameRecord, parse_utc
-from vgeo.video.decode import Video
 from vgeo.video.images import image_times, read_exif, read_images
 from vgeo.video.pixels import Pixels, Shape
-from vgeo.video.telemetry import Fixes, read_telemetry
+from vgeo.video.telemetry import Fixes
 
 DECODERS = ("pyav", "decord")
 
@@ -40,46 +39,8 @@ class Source(Protocol):
     def remarks(self) -> list[str]:
         """What went wrong so far, in words."""
 
-
-class VideoSource:
-    """A video file, decoded by PyAV, or by decord for comparison."""
-
-    presampled = False
-
-    def __init__(self, path: Path, decoder: str) -> None:
-        self._video, self._decoder = Video(path), decoder
-        table, info = self._video.table, self._video.info
-        self.time_s, self.duration_s = table.time_s, table.duration_s
-        self.frame_index = np.arange(len(table), dtype=np.int64)
-        self.declared: int | None = info.declared_frames or len(table)
-        self.start_utc = info.start_utc
-        self.labels: dict[str, str] = {}
-
-    def carried(self) -> tuple[Fixes | None, str]:
-        """GoPro telemetry."""
-        return read_telemetry(self._video.path, self._video.first_frame_s)
-
-    def images(self, rows: Sequence[int], shape: Shape) -> Iterator[tuple[int, Pixels]]:
-        """Decode the wanted rows."""
-        if self._decoder == "decord":
-            from vgeo.video.decord_decoder import images
-
-            return images(self._video.path, rows, shape, self._video.info)
-        return self._video.images(rows, shape)
-
-    def remarks(self) -> list[str]:
-        """Damage, and a header that claims other frames than there are."""
-        tally, table, declared = self._video.tally, self._video.table, self._video.info.declared_frames
-        words = []
-        if declared is not None and declared != self._video.packets:
-            words.append(f"the container declares {declared} frames, {self._video.packets} are there")
-        if tally.damaged:
-            words.append(f"{len(tally.damaged)} damaged packets skipped")
-        if tally.lost_frames:
-            words.append(f"{tally.lost_frames} wanted frames could not be decoded")
-        if not table.by_packets:
-            words.append("timestamps are missing or run backwards, times were learnt by decoding everything")
-        return words
+    def close(self) -> None:
+        """Let go of what is held; nothing can be asked for after it."""
 
 
 class ImagesSource:
@@ -121,6 +82,9 @@ class ImagesSource:
     def remarks(self) -> list[str]:
         """How times were found, and pictures that could not be read."""
         return [word for word in (self._remark, *self._lost) if word]
+
+    def close(self) -> None:
+        """Nothing is held open."""
 
 
 class FramesSource:
@@ -166,6 +130,9 @@ class FramesSource:
     def remarks(self) -> list[str]:
         """Frames that could not be read."""
         return list(self._lost)
+
+    def close(self) -> None:
+        """Nothing is held open."""
 
 
 def frames_of(path: Path) -> dict[str, list[FrameRecord]]:
