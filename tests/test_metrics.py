@@ -110,6 +110,24 @@ def test_frechet_does_not_depend_on_company() -> None:
     np.testing.assert_array_equal(together, alone)
 
 
+@pytest.mark.parametrize("unit", ["deg", "km"])
+def test_frechet_in_many_batches_and_threads(unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against the table filled row by row, for all pairs at once: no antidiagonals, no batches, no vectors."""
+    monkeypatch.setattr("vgeo.device.cores", lambda: 3)
+    random = np.random.default_rng(5)
+    a, b = np.array([52.0, 13.0]) + np.cumsum(random.normal(0, 1e-3, (2, 1200, 60, 2)), axis=2)
+    apart = (lambda p, q: np.hypot(*(p - q).T)) if unit == "deg" else frame_errors_km
+    row = np.full((61, 1200), np.inf)  # of the row before, shifted by one
+    for i in range(60):
+        corner = row[0].copy() if i else np.full(1200, -np.inf)
+        for j in range(60):
+            way = np.minimum(np.minimum(row[j + 1], row[j]), corner)
+            corner = row[j + 1].copy()
+            row[j + 1] = np.maximum(apart(a[:, i], b[:, j]), way)
+    found = discrete_frechet(list(zip(a, b, strict=True)), unit)  # type: ignore[arg-type]
+    np.testing.assert_allclose(found, row[-1], rtol=0, atol=1e-9 if unit == "km" else 1e-12)
+
+
 def test_frechet_by_hand() -> None:
     line = np.array([[0.0, 0.0], [0.0, 1.0], [0.0, 2.0]])
     assert discrete_frechet([(line, line)])[0] == 0

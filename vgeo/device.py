@@ -3,8 +3,9 @@
 import logging
 import os
 import random
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from vgeo.errors import SettingError
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     import torch
 
 log = logging.getLogger(__name__)
+Piece = TypeVar("Piece")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,24 @@ def cpu_has_fast_bf16() -> bool:
     except OSError:
         return False
     return "amx_bf16" in flags or "avx512_bf16" in flags
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_threads(work: Callable[[Piece], object], pieces: Sequence[Piece]) -> None:
+    """Work on pieces in as many threads as there are cores; for numpy, which lets go of the interpreter's lock."""
+    if len(pieces) < 2 or cores() == 1:
+        for piece in pieces:
+            work(piece)
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(min(cores(), len(pieces))) as pool:
+        for _ in pool.map(work, pieces):
+            pass
 
 
 def seed_everything(seed: int) -> None:

@@ -1,11 +1,12 @@
 """Files that are read, or decoded, ahead of whoever waits for them: in threads, in order, and only so many at once."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
+
+from vgeo.device import cores
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -28,8 +29,3 @@ def in_order(call: Callable[[T], R], items: Iterable[T], ahead: int = 64, thread
             yield found
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -4,22 +4,39 @@ Cell ids equal those of Google's S2 library (Hilbert curve on the faces of a cub
 are about 9 km wide, level 13 about 1.1 km. Shapes: N positions, M distinct cells.
 """
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vgeo.device import in_threads
 from vgeo.geo.sphere import unit_vectors
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 # A cell's quarter (i bit, j bit) -> its place along the Hilbert curve, for each of the curve's four orientations.
-_PLACE = np.array([[0, 1, 3, 2], [0, 3, 1, 2], [2, 3, 1, 0], [2, 1, 3, 0]], np.uint64)
-_TURN = np.array([1, 0, 0, 3], np.uint64)  # how the orientation changes (xor) inside the quarter at a place
+_PLACE = np.array([[0, 1, 3, 2], [0, 3, 1, 2], [2, 3, 1, 0], [2, 1, 3, 0]], np.uint16)
+_TURN = np.array([1, 0, 0, 3], np.uint16)  # how the orientation changes (xor) inside the quarter at a place
+_STEP = 4  # levels that are looked up at once
+_BLOCK = 8_192  # positions that are worked on at a time: what is computed on the way stays in the cache
+
+# For each face, which coordinates of a vector are divided for u and for v, and the quotient's sign.
+_U = (np.array([1, 0, 0, 2, 2, 1]), np.array([1.0, -1, -1, 1, 1, -1]))
+_V = (np.array([2, 2, 1, 1, 0, 0]), np.array([1.0, 1, -1, 1, -1, -1]))
 
 
 def cell_ids(latlon_deg: ArrayLike, level: int) -> NDArray[np.uint64]:
     """S2 cell id of each position: [..., 2] -> uint64 [...]."""
-    return _ids(*_face_ij(unit_vectors(latlon_deg), level), level)
+    positions = np.asarray(latlon_deg, np.float64)
+    flat = positions.reshape(-1, 2)
+    found = np.empty(len(flat), np.uint64)
+
+    def work(part: slice) -> None:
+        found[part] = _ids(*_face_ij(unit_vectors(flat[part]), level), level)
+
+    in_threads(work, [slice(begin, begin + _BLOCK) for begin in range(0, len(flat), _BLOCK)])
+    return found.reshape(positions.shape[:-1])
 
 
 def group(latlon_deg: ArrayLike, level: int = 10) -> Ints:
@@ -42,15 +59,18 @@ def group(latlon_deg: ArrayLike, level: int = 10) -> Ints:
 
 def _face_ij(vectors: Floats, level: int) -> tuple[Ints, Ints, Ints]:
     """Face of the cube and the cell's column and row on it, for vectors [..., 3]."""
-    axis = np.argmax(np.abs(vectors), axis=-1)
-    x, y, z = vectors[..., 0], vectors[..., 1], vectors[..., 2]
-    face = axis + 3 * (np.take_along_axis(vectors, axis[..., None], -1)[..., 0] < 0)
-    faces = [face == number for number in range(6)]
-    with np.errstate(divide="ignore", invalid="ignore"):  # the quotients of the other faces are computed and dropped
-        u = np.select(faces, [y / x, -x / y, -x / z, z / x, z / y, -y / z])
-        v = np.select(faces, [z / x, z / y, -y / z, y / x, -x / y, -x / z])
-    i, j = (np.clip(np.floor(_project(t) * 2**level), 0, 2**level - 1).astype(np.int64) for t in (u, v))
-    return face, i, j
+    flat = vectors.reshape(-1, 3)
+    x, y, z = np.abs(flat.T)
+    axis = np.where(y > x, np.where(z > y, 2, 1), np.where(z > x, 2, 0))  # of equals the first
+    begin = np.arange(0, flat.size, 3)
+    longest = flat.ravel()[begin + axis]
+    face = axis + 3 * (longest < 0)
+    columns = []
+    for coordinate, sign in (_U, _V):
+        quotient = sign[face] * flat.ravel()[begin + coordinate[face]] / longest
+        cell = np.floor(_project(quotient) * 2**level).astype(np.int64)
+        columns.append(np.clip(cell, 0, 2**level - 1, out=cell).reshape(vectors.shape[:-1]))
+    return face.reshape(vectors.shape[:-1]), columns[0], columns[1]
 
 
 def _project(u: Floats) -> Floats:
@@ -64,18 +84,37 @@ def _unproject(s: Floats) -> Floats:
 
 
 def _ids(face: Ints, i: Ints, j: Ints, level: int) -> NDArray[np.uint64]:
-    one = np.uint64(1)
-    columns, rows = i.astype(np.uint64), j.astype(np.uint64)
-    orientation = face.astype(np.uint64) & one
-    place = np.zeros_like(columns)
-    for bit in range(level - 1, -1, -1):
-        shift = np.uint64(bit)
-        quarter = (((columns >> shift) & one) << one) | ((rows >> shift) & one)
-        step = _PLACE[orientation, quarter]
-        place = (place << np.uint64(2)) | step
-        orientation ^= _TURN[step]
-    end = np.uint64(60 - 2 * level)
-    return (face.astype(np.uint64) << np.uint64(61)) | (place << (end + one)) | (one << end)
+    turn = (face & 1) << 2 * _STEP  # the orientation, where the table has it
+    place = np.zeros_like(i)
+    done = 0
+    while done < level:
+        bits = min(_STEP, level - done)
+        left = level - done - bits
+        mask = 2**bits - 1
+        step = _curve(bits)[turn | ((i >> left) & mask) << bits | ((j >> left) & mask)]
+        place = (place << 2 * bits) | (step & 4**bits - 1)
+        turn = (step >> 2 * bits) << 2 * _STEP
+        done += bits
+    end = 60 - 2 * level
+    ids = (place << (end + 1)) | (1 << end)
+    return ids.astype(np.uint64) | (face.astype(np.uint64) << np.uint64(61))
+
+
+@cache
+def _curve(bits: int) -> Ints:
+    """Where the curve passes a quarter of a quarter ...: (orientation, i, j) -> (orientation inside, place).
+
+    Indexed by orientation << 2 * _STEP | i << bits | j, with so many bits of i and j.
+    """
+    orientation, i, j = np.indices((4, 2**bits, 2**bits))
+    place = np.zeros_like(i)
+    for bit in range(bits - 1, -1, -1):
+        step = _PLACE[orientation, (i >> bit & 1) << 1 | (j >> bit & 1)]
+        place = place << 2 | step
+        orientation = orientation ^ _TURN[step]
+    table = np.zeros((4, 4**_STEP), np.int64)
+    table[:, : 4**bits] = (orientation << 2 * bits | place).reshape(4, -1)
+    return table.ravel()
 
 
 def _neighbours(face: Ints, i: Ints, j: Ints, level: int) -> NDArray[np.uint64]:

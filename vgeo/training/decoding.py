@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vgeo.formats.threads import cores
+from vgeo.device import cores
 from vgeo.layers.ranks import world_size
 
 Ints = NDArray[np.int64]
