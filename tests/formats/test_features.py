@@ -1,4 +1,4 @@
-"""The feature file: round trip, resuming after a kill, refusal of other settings, two writers at once."""
+"""The feature file: round trip, resuming after a kill, refusal of other settings, several writers at once."""
 
 import json
 import signal
@@ -198,11 +198,45 @@ def test_overwrite_starts_anew_but_continues_its_own_interrupted_run(tmp_path: P
     assert FeatureFile.open(path).video_ids == ["y"]
 
 
-def test_two_writers_do_not_meet(tmp_path: Path) -> None:
+def test_two_writers_fill_one_file_together(tmp_path: Path) -> None:
+    fill(tmp_path / "alone.h5", "abcd")
+    path = tmp_path / "f.h5"
+    with FeatureWriter(path, SPECS, "1 Hz", "pyav 1") as first, FeatureWriter(path, SPECS, "1 Hz", "pyav 1") as second:
+        for writer, video in ((first, "a"), (second, "b"), (first, "d"), (second, "c")):
+            add(writer, video, 2 + "abcd".index(video), labels={"city": f"city {video}"})
+        assert first.finished("b", "") and not first.finished("b", "another file")
+        first.finish(list("abcd"))
+        assert path.read_bytes() == (tmp_path / "alone.h5").read_bytes()
+        assert second.finished("d", ""), "though its part is gone"
+        assert second.finish(list("abcd")) == 4
+    assert path.read_bytes() == (tmp_path / "alone.h5").read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["alone.h5", "f.h5"]
+
+
+def test_writers_of_other_lists_lose_nothing_of_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "f.h5"
+    fill(path, "x")
+    more = {"overwrite": True}
+    with (
+        FeatureWriter(path, SPECS, "1 Hz", "pyav 1", **more) as first,
+        FeatureWriter(path, SPECS, "1 Hz", "pyav 1", **more) as second,
+    ):
+        add(first, "a", 2)
+        first.finish()
+        assert FeatureFile.open(path).video_ids == ["a"]
+        add(second, "b", 2)
+        second.finish()
+    assert FeatureFile.open(path).video_ids == ["a", "b"]
+
+
+def test_writers_that_differ_do_not_meet(tmp_path: Path) -> None:
     path = tmp_path / "f.h5"
     with FeatureWriter(path, SPECS, "1 Hz", "pyav 1") as writer:
-        with pytest.raises(BusyError, match="another process fills it"):
-            FeatureWriter(path, SPECS, "1 Hz", "pyav 1")
+        with pytest.raises(SettingError, match="sampling 1 Hz, now 2 Hz"):
+            FeatureWriter(path, SPECS, "2 Hz", "pyav 1")
+        for sampling in ("1 Hz", "2 Hz"):
+            with pytest.raises(BusyError, match="other processes fill it"):
+                FeatureWriter(path, SPECS, sampling, "pyav 1", overwrite=True)
         add(writer, "v", 2)
         writer.finish()
     FeatureWriter(path, SPECS, "1 Hz", "pyav 1").close()

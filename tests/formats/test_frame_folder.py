@@ -1,4 +1,4 @@
-"""The folder of frames: complete or not there, made with one kind of settings, held by one process."""
+"""The folder of frames: complete or not there, made with one kind of settings, filled by one process or several."""
 
 from pathlib import Path
 
@@ -53,7 +53,7 @@ def test_unfinished_videos_leave_nothing(tmp_path: Path) -> None:
             video.add(IMAGE, FrameRecord(video_id="broken", frame_index=0, time_s=0, path=""), 90)
             raise RuntimeError
     assert {record.video_id for record in read_frames(out)} == {"done"}
-    assert sorted(entry.name for entry in out.iterdir()) == [".lock", "done", "frames.jsonl", "settings.json"]
+    assert sorted(entry.name for entry in out.iterdir()) == ["done", "frames.jsonl", "settings.json"]
 
 
 def test_a_folder_without_videos_vanishes(tmp_path: Path) -> None:
@@ -85,11 +85,22 @@ def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
     assert [record.video_id for record in read_frames(tmp_path)] == ["a"] * 3, "nothing of the old settings is left"
 
 
-def test_only_one_process_at_a_time(tmp_path: Path) -> None:
-    with FrameFolder(tmp_path, SETTINGS), pytest.raises(BusyError, match="another process"):
-        FrameFolder(tmp_path, SETTINGS)
-    with FrameFolder(tmp_path, SETTINGS):
-        pass
+def test_several_fill_it_with_the_same_settings_only(tmp_path: Path) -> None:
+    with FrameFolder(tmp_path, SETTINGS) as first, FrameFolder(tmp_path, SETTINGS) as second:
+        fill(first, "a")
+        half = second.video("b")
+        half.__enter__()
+        with pytest.raises(SettingError, match=r"size 224 \(now 336\)"):
+            FrameFolder(tmp_path, {**SETTINGS, "size": 336})
+        with pytest.raises(BusyError, match="other processes fill it, not with --overwrite"):
+            FrameFolder(tmp_path, SETTINGS, overwrite=True)
+        with FrameFolder(tmp_path, SETTINGS):
+            pass
+        assert (tmp_path / ".b.partial").is_dir(), "what others are writing is left alone"
+        half.__exit__()
+        fill(second, "b")
+    assert [record.video_id for record in read_frames(tmp_path)] == ["a", "a", "b", "b"]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a", "b", "frames.jsonl", "settings.json"]
 
 
 def test_strangers_folders_are_left_alone(tmp_path: Path) -> None:

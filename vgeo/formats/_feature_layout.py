@@ -14,7 +14,7 @@ from vgeo.formats._feature_parts import Part, PartsFolder
 from vgeo.formats.safe_h5 import H5Data, h5_array, h5_strings
 
 if TYPE_CHECKING:
-    from vgeo.formats.features import FeatureFile
+    from vgeo.formats._feature_file import FeatureFile
 
 FEATURE_DTYPE = np.dtype("<f2")  # half the size of float32; cosines agree to 4 decimals
 LARGEST = float(np.finfo(np.float16).max)

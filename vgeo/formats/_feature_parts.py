@@ -1,15 +1,13 @@
 """The folder beside a feature file that is being filled: one finished, fsynced part a video.
 
 Appending to one HDF5 file loses it whole when the process is killed at the wrong moment; a part is either there or
-not. A lock keeps two processes from filling the same file.
+not. Several processes may fill it together, see `claims`.
 """
 
-import fcntl
 import hashlib
 import json
-import os
-import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +17,11 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from vgeo.errors import BusyError
+from vgeo.errors import BusyError, SettingError
 from vgeo.formats import streams
+from vgeo.formats.claims import FOLDER, Claims
 
 SUFFIX = ".parts"
-LOCK = "lock"
 ATTRIBUTES = "attributes.json"
 
 
@@ -40,7 +38,10 @@ class Part:
 
 
 class PartsFolder:
-    """The parts of one feature file, locked for this process until `close` or `remove`."""
+    """The parts of one feature file, which this process fills, perhaps with others, until `join` or `close`.
+
+    parts: by video; what other processes have finished since is in it after `find`, and in `join`.
+    """
 
     def __init__(
         self,
@@ -49,27 +50,25 @@ class PartsFolder:
         overwrite: bool,
         compare: Callable[[Mapping[str, Any]], None],
     ) -> None:
-        """Lock the folder and find finished parts in it.
+        """Join those who fill the folder, and find finished parts in it.
 
-        compare: raises when parts of these attributes cannot be continued. With `overwrite`, only the parts of an
-        earlier, interrupted run with `overwrite` and the same attributes are kept. Raises BusyError.
+        compare: raises SettingError when parts of these attributes cannot be continued. With `overwrite`, only the
+        parts of an earlier, interrupted run with `overwrite` and the same attributes are kept. Raises BusyError when
+        other processes are there whose parts would have to go.
         """
         self._folder = streams.make_folder(target.with_name(target.name + SUFFIX))
-        self._lock = _lock(self._folder, target)
+        self.claims = Claims(self._folder, target, overwrite)
         self.parts: dict[str, Part] = {}
-        try:
-            wanted = {"attributes": dict(attributes), "overwrite": overwrite}
+        self._attributes = dict(attributes)
+        with self._vanishing(), self.claims.entering() as alone:
             found = self._read_header()
-            if overwrite and found != wanted:
+            if alone and overwrite and found != self._header(overwrite):
                 self._empty()
             elif found is not None:
-                compare(found["attributes"])
-                self._scan()
-            if found != wanted:
-                streams.write_output(self._folder / ATTRIBUTES, streams.dump_json(wanted))
-        except BaseException:
-            self.close()
-            raise
+                _compare(compare, found["attributes"], target, busy=overwrite and not alone)
+            if alone and found != self._header(overwrite):
+                self._write_header(overwrite)
+            self._scan()
 
     def write(self, part: Part, tables: Mapping[str, NDArray[Any]]) -> None:
         """Store a part durably under its final name. Raises DiskError."""
@@ -84,59 +83,91 @@ class PartsFolder:
             table: NDArray[Any] = file.get_tensor(name)
         return table
 
-    def remove(self) -> None:
-        """Remove the folder, and let go of the lock."""
-        self._empty()
-        (self._folder / LOCK).unlink(missing_ok=True)
-        shutil.rmtree(self._folder, ignore_errors=True)
-        self.close()
+    def find(self, video_id: str) -> Part | None:
+        """A video's part, whoever made it."""
+        part = _read_part(self._file(video_id))
+        if part is None or part.video_id != video_id:
+            return None
+        self.parts[video_id] = part
+        return part
+
+    @contextmanager
+    def join(self) -> Iterator[bool]:
+        """Go; the block puts all parts that are there into the file, and then they are removed. Others wait meanwhile.
+
+        Yields whether the file is made anew, and what is in it left out.
+        """
+        with self._vanishing(), self.claims.leaving() as last:
+            self._scan()
+            header = self._read_header()
+            anew = header is not None and bool(header["overwrite"])
+            yield anew
+            if anew and self.parts and not last:
+                self._write_header(False)  # what others finish from now on is added
+            for video_id in self.parts:
+                self._file(video_id).unlink(missing_ok=True)
+            self.parts = {}
+            if last:
+                self._empty()
 
     def close(self) -> None:
-        """Let go of the lock; a folder without parts goes."""
-        if self._lock is None:
-            return
-        if not self.parts and self._folder.exists():
-            shutil.rmtree(self._folder, ignore_errors=True)
-        os.close(self._lock)
-        self._lock = None
+        """Go; finished parts stay."""
+        with self._vanishing(), self.claims.leaving() as last:
+            if last and next(self._folder.glob("*.safetensors"), None) is None:
+                self._empty()
+
+    @contextmanager
+    def _vanishing(self) -> Iterator[None]:
+        """Remove the folder after the block, where nobody is in it and nothing kept in it."""
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                self._folder.rmdir()
 
     def _file(self, video_id: str) -> Path:
         return self._folder / f"{hashlib.sha256(video_id.encode()).hexdigest()[:32]}.safetensors"
+
+    def _header(self, overwrite: bool) -> dict[str, Any]:
+        return {"attributes": self._attributes, "overwrite": overwrite}
 
     def _read_header(self) -> dict[str, Any] | None:
         path = self._folder / ATTRIBUTES
         return streams.parse_json(streams.read_text(path), path) if path.exists() else None
 
+    def _write_header(self, overwrite: bool) -> None:
+        streams.write_output(self._folder / ATTRIBUTES, streams.dump_json(self._header(overwrite)))
+
     def _scan(self) -> None:
+        self.parts = {}
         for path in sorted(self._folder.glob("*.safetensors")):
-            try:
-                with safe_open(path, framework="np") as file:
-                    part = Part(**json.loads(file.metadata()["part"]))
-            except (SafetensorError, OSError, KeyError, TypeError, ValueError):
-                continue  # not a part of ours: it is made again
-            if self._file(part.video_id) == path:
+            part = _read_part(path)
+            if part is not None and self._file(part.video_id) == path:  # else it is made again
                 self.parts[part.video_id] = part
 
     def _empty(self) -> None:
         for path in self._folder.iterdir():
-            if path.name != LOCK:
+            if path.name != FOLDER:
                 path.unlink()
         self.parts = {}
 
 
-def _lock(folder: Path, target: Path) -> int | None:
-    """Take the folder's lock without waiting. Raises BusyError."""
-    path = folder / LOCK
-    busy = BusyError(f"{target}: another process fills it ({path} is locked); wait for it or choose another --out")
+def _read_part(path: Path) -> Part | None:
+    """What a part says of itself; None where it is not there, or not one of ours."""
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except FileNotFoundError as error:  # the other process finished and removed the folder just now
-        raise busy from error
+        with safe_open(path, framework="np") as file:
+            return Part(**json.loads(file.metadata()["part"]))
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _compare(
+    compare: Callable[[Mapping[str, Any]], None], attributes: Mapping[str, Any], target: Path, *, busy: bool
+) -> None:
+    """Raise what `compare` does; a BusyError instead while other processes fill the file with other settings."""
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(handle).st_ino != os.stat(path).st_ino:
-            raise BlockingIOError
-    except (BlockingIOError, FileNotFoundError) as error:
-        os.close(handle)
-        raise busy from error
-    return handle
+        compare(attributes)
+    except SettingError as error:
+        if busy:
+            raise BusyError(f"{target}: other processes fill it with other settings; wait for them") from error
+        raise

@@ -49,7 +49,7 @@ class FinishedVideo:
 
 
 class FrameFolder:
-    """The folder of frames, which this process fills, perhaps with others. Use as a context; leaving joins frames.jsonl.
+    """A folder of frames that this process fills, perhaps with others. Use as a context; leaving it joins frames.jsonl.
 
     settings: what decides how frames come out. A folder made with others is refused (SettingError) unless `overwrite`,
     which removes the frames that were made with them. claims: which videos others work on.
@@ -71,7 +71,7 @@ class FrameFolder:
     def __exit__(self, *_: object) -> None:
         with self.claims.leaving() as last:
             if self._videos():
-                self._join()
+                self._join(last)
             elif last:
                 (self.path / SETTINGS_FILE).unlink(missing_ok=True)
         if self._made:  # and left without a video
@@ -115,18 +115,23 @@ class FrameFolder:
         """Where a video's frames are: in this folder, whatever an id from a stranger's frames.jsonl says."""
         return self.path / file_name(video_id)
 
-    def _join(self) -> None:
-        """Write frames.jsonl of all finished videos, and clips.csv, unless another process has joined the same."""
-        records: list[FrameRecord] = []
+    def _join(self, last: bool) -> None:
+        """Write frames.jsonl of all finished videos, and clips.csv, unless another process has joined the same.
+
+        last: no other process is there; one of these may be replacing a video, and joins it afterwards.
+        """
         folders = self._videos()
-        seen = repr([(folder.name, (folder / FRAMES_FILE).stat().st_mtime_ns) for folder in folders])
-        if self.claims.note("joined") == seen:
+        state = "".join(f"{folder.name} {fingerprint([folder / FRAMES_FILE])}\n" for folder in folders)
+        if self.claims.note("joined") == state:
             return
+        records: list[FrameRecord] = []
         for folder in folders:
-            records += [replace(r, path=f"{folder.name}/{r.path}") for r in read_frames(folder / FRAMES_FILE)]
+            with suppress(*(() if last else (InputError, FormatError))):
+                records += [replace(r, path=f"{folder.name}/{r.path}") for r in read_frames(folder / FRAMES_FILE)]
         write_output(self.path / FRAMES_FILE, format_frames(records))
         update_clip_table(self.path, records)
-        self.claims.note("joined", seen)
+        if not last:
+            self.claims.note("joined", state)
 
     def _videos(self) -> list[Path]:
         folders = [entry for entry in self.path.iterdir() if (entry / CLIP_FILE).is_file() and entry.name[0] != "."]

@@ -43,7 +43,7 @@ class Batch:
 
     def __init__(self, report: Path | None = None, fail_fast: bool = False) -> None:
         self.outcomes: list[Outcome] = []
-        self._fail_fast = fail_fast
+        self.fail_fast = fail_fast
         self._report = report
         self._file: FileIO | None = None
         if report is not None and not is_stdio(report):
@@ -68,7 +68,7 @@ class Batch:
             yield item
         except VgeoError as error:
             self._add(name, item, "failed", str(error), error.exit_code)
-            if self._fail_fast or isinstance(error, _FATAL):
+            if self.fail_fast or isinstance(error, _FATAL):
                 raise
             log.error("%s", error)
         except OSError as error:
@@ -76,11 +76,20 @@ class Batch:
             self._add(name, item, "failed", message, IO_ERROR)
             if error.errno in FULL_ERRNOS:
                 raise writing_failed(error.filename or name, error, "what was finished is kept") from error
-            if self._fail_fast:
+            if self.fail_fast:
                 raise
             log.error("%s", message)
         else:
             self._add(name, item, "skipped" if item.skipped else "done", item.message, 0)
+
+    def take(self, outcome: Outcome) -> None:
+        """Account for an input that another process worked on."""
+        self._account(outcome)
+        if outcome.status == "failed" and self.fail_fast:
+            kinds = {kind.exit_code: kind for kind in VgeoError.__subclasses__()}
+            raise kinds.get(outcome.exit_code, VgeoError)(outcome.message)
+        if outcome.status == "failed":
+            log.error("%s", outcome.message)
 
     def _add(self, name: str, item: Item, status: str, message: str, exit_code: int) -> None:
         outcome = Outcome(
@@ -92,6 +101,9 @@ class Batch:
             declared_frames=item.declared_frames,
             outputs=() if status == "failed" else tuple(item.outputs),
         )
+        self._account(outcome)
+
+    def _account(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
         line = dump_json(asdict(outcome))
         if self._file is not None:

@@ -8,7 +8,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -216,17 +216,20 @@ class FrameStream:
 
 
 def streams_ahead(
-    clips: Sequence[Clip], viewing: Viewing, workers: int, windows: Windows | None = None
+    clips: Iterable[Clip | None], viewing: Viewing, workers: int, windows: Windows | None = None
 ) -> Generator[FrameStream, None, None]:
     """Yield a stream for each clip in order, while the next ones are being decoded; `workers` at a time.
 
+    clips: are asked for when their decoding can begin; None among them: none can now, ask again for the next stream.
     Close it at the end.
     """
-    waiting, running = deque(clips), deque[FrameStream]()
+    waiting, running = iter(clips), deque[FrameStream]()
     try:
-        while waiting or running:
-            while waiting and len(running) < max(1, workers):
-                running.append(FrameStream(waiting.popleft(), viewing, windows))
+        while True:
+            while len(running) < max(1, workers) and (clip := next(waiting, None)) is not None:
+                running.append(FrameStream(clip, viewing, windows))
+            if not running:
+                return
             yield running[0]
             running.popleft().__exit__()
     finally:

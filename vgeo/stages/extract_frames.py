@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vgeo.errors import UsageError
+from vgeo.errors import UsageError, VgeoError
 from vgeo.formats.frame_folder import Fingerprint, FrameFolder, fingerprint
 from vgeo.logs import SILENT, Progress
 from vgeo.records import Outcome
@@ -18,6 +18,7 @@ from vgeo.stages.clip_labels import label_clips
 from vgeo.stages.cut_labels import CutLabels
 from vgeo.stages.long_videos import LongVideo, carried_labels, cut
 from vgeo.stages.pictures import Pictures
+from vgeo.stages.turns import Turns, say_skipped
 from vgeo.video.clips import Clip, OpenClip, TrackSource, check_opening, files_of, find_clips, open_clip
 from vgeo.video.cutting import Cutting
 from vgeo.video.faces import DETECTOR, FaceBlur
@@ -47,6 +48,7 @@ def extract_frames(
 ) -> list[Outcome]:
     """Fill `out` with <video_id>/<frame>.jpg and frames.jsonl; what was finished before is skipped.
 
+    Several processes that are given the same `out` and settings divide the clips among them.
     inputs: see `find_clips`. cutting: None leaves videos whole, else each becomes clips, and `sampling` only says
     between what times. labels: a table of clips' cities and splits, see `label_clips` and `CutLabels`; finished clips
     get other labels without being decoded again. size: pixels of the shorter side, with `square` of both, None as
@@ -78,13 +80,14 @@ def extract_frames(
             folder=folder, sampling=sampling, cutting=cutting, given=given, cut_labels=cut_labels, size=size,
             square=square, pictures=pictures, decoder=decoder, source=source, overwrite=overwrite,
         )  # fmt: skip
-        for clip in clips:
-            with batch.item(clip.name) as item:
-                work.one(clip, item)
-            progress.advance(1, clip.video_id)
-        skipped = sum(outcome.status == "skipped" for outcome in batch.outcomes)
-    if skipped:
-        log.info("%d of %d %s were finished before", skipped, len(clips), "clips" if cutting is None else "videos")
+        turns = Turns(
+            clips, folder.claims, batch, key=lambda clip: clip.video_id, stamp=work.stamp, progress=progress
+        )  # fmt: skip
+        for turn in turns:
+            with turns.work(turn, turn.one.name) as item:
+                work.one(turn.one, item)
+            progress.advance(1, turn.one.video_id)
+    say_skipped(batch.outcomes, "clips" if cutting is None else "videos")
     if blur_faces:
         log.warning("%s: a detector misses faces; look through the pictures before you publish them", out)
     return batch.outcomes
@@ -105,6 +108,13 @@ class _Work:
     decoder: str
     source: TrackSource
     overwrite: bool
+
+    def stamp(self, clip: Clip) -> str:
+        """What a clip is made from, as text; "" where that cannot be said, for which `one` will raise."""
+        try:
+            return str(fingerprint(files_of(clip, self.source)))
+        except (OSError, VgeoError):
+            return ""
 
     def one(self, clip: Clip, item: Item) -> None:
         """Extract a clip, or the clips of a long video, unless that was done before."""

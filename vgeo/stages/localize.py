@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -113,9 +113,9 @@ class Prepared:
                 if found is not None:
                     yield found
 
-    def streams(self, tasks: Sequence[Task]) -> closing[Streams]:
-        """Decode the clips of some tasks ahead of `one`, which takes them in this order."""
-        clips = [task.clip for task in tasks if task.clip is not None]
+    def streams(self, tasks: Iterable[Task | None]) -> closing[Streams]:
+        """Decode the clips of some tasks ahead of `one`, which takes them in this order; None: see `streams_ahead`."""
+        clips = (None if task is None else task.clip for task in tasks if task is None or task.clip is not None)
         return closing(streams_ahead(clips, self.viewing, AHEAD, common_windows(self.encoders)))
 
     def one(self, task: Task, streams: Streams, item: Item, progress: Progress = SILENT) -> Localization:

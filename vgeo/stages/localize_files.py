@@ -3,11 +3,13 @@
 import logging
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from vgeo.errors import OutputError, SettingError, UsageError, VgeoError
+from vgeo.errors import BusyError, OutputError, SettingError, UsageError, VgeoError
+from vgeo.formats.claims import Claims
 from vgeo.formats.streams import (
     check_output,
     dump_json,
@@ -26,6 +28,7 @@ from vgeo.reports.map import write_map
 from vgeo.reports.map_tiles import tiles_under
 from vgeo.stages.batch import Batch
 from vgeo.stages.localize import Prepared
+from vgeo.stages.turns import Turns, say_skipped
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +75,8 @@ def write_batch(
 ) -> list[Outcome]:
     """Localize and write all clips; return what became of each.
 
-    out: a file, `-`, or a folder (see `is_folder`), in which clips that are there already are skipped.
+    out: a file, `-`, or a folder (see `is_folder`), in which clips that are there already are skipped. Several
+    processes that are given the same folder divide the clips among them.
     page: also draw all of them on one map page; not with a folder.
     Raises OutputError, DiskError; SettingError when the folder was filled with other settings.
     """
@@ -120,27 +124,39 @@ class _Passing(Iterator[Localization]):
 def _fill_folder(
     prepared: Prepared, folder: Path, format: str, overwrite: bool, batch: Batch, progress: Progress
 ) -> None:
-    targets = [folder / f"{file_name(task.video_id)}.{format}" for task in prepared.tasks]
-    _same_settings(folder / SETTINGS, prepared.facts() | {"format": format}, overwrite, targets)
-    progress.start("localize", len(prepared.tasks), "clips")
-    done = {target for target in targets if target.exists() and not overwrite}
-    left = [task for task, target in zip(prepared.tasks, targets, strict=True) if target not in done]
-    with prepared.streams(left) as streams:
-        for task, target in zip(prepared.tasks, targets, strict=True):
-            with batch.item(task.name) as item:
-                item.outputs = [str(target)]
-                if target in done:
-                    item.skip("finished before")
-                    progress.advance(1, task.video_id)
-                else:
-                    write_localizations(target, [prepared.one(task, streams, item, progress)], format)
-    skipped = sum(outcome.status == "skipped" for outcome in batch.outcomes)
-    if skipped:
-        log.info("%d of %d clips were finished before; --overwrite does them again", skipped, len(prepared.tasks))
+    targets = {task.video_id: folder / f"{file_name(task.video_id)}.{format}" for task in prepared.tasks}
+    claims = Claims(folder, folder, overwrite)
+    with claims.entering() as alone:
+        facts = prepared.facts() | {"format": format}
+        _same_settings(folder / SETTINGS, facts, overwrite, alone, list(targets.values()))
+    with closing(claims):
+        progress.start("localize", len(prepared.tasks), "clips")
+        turns = Turns(
+            prepared.tasks,
+            claims,
+            batch,
+            key=lambda task: task.video_id,
+            finished=lambda task: not overwrite and targets[task.video_id].exists(),
+            progress=progress,
+        )
+        with prepared.streams(turns.ahead()) as streams:
+            for turn in turns:
+                task, target = turn.one, targets[turn.one.video_id]
+                with turns.work(turn, task.name) as item:
+                    item.outputs = [str(target)]
+                    if turn.finished:
+                        item.skip("finished before")
+                        progress.advance(1, task.video_id)
+                    else:
+                        write_localizations(target, [prepared.one(task, streams, item, progress)], format)
+    say_skipped(batch.outcomes, "clips", "; --overwrite does them again")
 
 
-def _same_settings(path: Path, facts: dict[str, Any], overwrite: bool, targets: list[Path]) -> None:
-    """Refuse a folder that holds results made otherwise, or with `overwrite` clear it of them; note what these are."""
+def _same_settings(path: Path, facts: dict[str, Any], overwrite: bool, alone: bool, targets: list[Path]) -> None:
+    """Refuse a folder that holds results made otherwise, or with `overwrite` clear it of them; note what these are.
+
+    alone: no other process fills it.
+    """
     if path.exists():
         before = parse_json(read_text(path, 2**20), path)
         found = differences(before, facts) if isinstance(before, dict) else ["unreadable notes"]
@@ -151,6 +167,8 @@ def _same_settings(path: Path, facts: dict[str, Any], overwrite: bool, targets: 
                 f"{path.parent}: was filled with other settings ({'; '.join(found)}); give another folder with --out, "
                 "or --overwrite"
             )
+        if not alone:
+            raise BusyError(f"{path.parent}: other processes fill it with other settings; wait for them")
         for target in targets:  # so that an interrupted run does not leave old results under the new notes
             target.unlink(missing_ok=True)
     write_output(path, dump_json(facts, indent=2))

@@ -29,6 +29,7 @@ from vgeo.stages.layouts import clips_of
 from vgeo.stages.method_encoder import own_view
 from vgeo.stages.published_clips import add_published
 from vgeo.stages.train_aerial import GAMA
+from vgeo.stages.turns import Turns, say_skipped
 from vgeo.video.clips import Clip, TrackSource, files_of
 from vgeo.video.sampling import Sampling
 from vgeo.video.sources import frames_of
@@ -68,6 +69,7 @@ def precompute_features(
 ) -> list[Outcome]:
     """Fill the feature file `out`; videos that are in it, or were finished by an interrupted run, are skipped.
 
+    Several processes that are given the same `out` and settings divide the clips among them.
     inputs: see `find_clips`; with `layout`, the folder of that data set, whose sequences are made by `recipe`.
     labels: a table of clips' cities and splits, see `label_clips`; some layouts read it themselves.
     encoder_names: none is gist. model: a folder whose model sees clips itself, as gama does, in place of encoders; its
@@ -141,12 +143,21 @@ def _work(
     progress: Progress,
 ) -> None:
     made_from = _fingerprints(clips, viewing.source)
-    todo = [clip for clip in clips if writer.made_from.get(clip.video_id) != made_from[clip.video_id]]
-    with closing(streams_ahead(todo, viewing, workers, common_windows(encoders))) as streams:
-        for clip in clips:
-            with batch.item(clip.name) as item:
+    turns = Turns(
+        clips,
+        writer.claims,
+        batch,
+        key=lambda clip: clip.video_id,
+        stamp=lambda clip: made_from[clip.video_id],
+        finished=lambda clip: writer.finished(clip.video_id, made_from[clip.video_id]),
+        progress=progress,
+    )
+    with closing(streams_ahead(turns.ahead(), viewing, workers, common_windows(encoders))) as streams:
+        for turn in turns:
+            clip = turn.one
+            with turns.work(turn, clip.name) as item:
                 item.outputs = [str(writer.path)]
-                if writer.made_from.get(clip.video_id) == made_from[clip.video_id]:
+                if turn.finished:
                     item.skip("finished before")
                     progress.advance(1, clip.video_id)
                 else:
@@ -184,9 +195,7 @@ def _one(
 
 
 def _summarize(outcomes: Sequence[Outcome], out: Path) -> None:
-    skipped = sum(outcome.status == "skipped" for outcome in outcomes)
-    if skipped:
-        log.info("%s: %d of %d clips were finished before", out, skipped, len(outcomes))
+    say_skipped(outcomes, "clips")
     done = sum(outcome.status == "done" for outcome in outcomes)
     if done:
         size_kb = os.path.getsize(out) / 1e3

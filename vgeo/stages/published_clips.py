@@ -16,6 +16,7 @@ from vgeo.logs import SILENT, Progress
 from vgeo.stages.batch import Batch
 from vgeo.stages.gama_data import published_moments
 from vgeo.stages.method_encoder import MethodEncoder
+from vgeo.stages.turns import Turns
 from vgeo.training.data import Usable, usable_frames
 
 _EVERY = Usable(lambda file: np.ones(len(file.latlon_deg), bool), "is a second", "see the lists of its folder")
@@ -27,8 +28,8 @@ def add_published(
 ) -> list[str]:
     """Embed the clips that begin at the seconds of each video, and return the videos' names.
 
-    Videos that the writer has are skipped. What a video raises becomes its outcome. Raises UsageError, InputError,
-    FormatError of the folder.
+    Videos that the writer has, or other processes work on, are skipped. What a video raises becomes its outcome.
+    Raises UsageError, InputError, FormatError of the folder.
     """
     moments = published_moments(root, recipe=recipe, progress=progress)
     frames = usable_frames([moments], _EVERY)
@@ -39,15 +40,27 @@ def add_published(
     progress.start("precompute-features", len(frames.video_ids), "videos")
     with closing(own.pairs([moments], frames)) as store:
         items = [store.at_seconds(np.arange(start, end)) for start, end in pairwise(frames.clip_first)]
-        done = [video in writer.made_from for video in frames.video_ids]
-        store.expect([item for item, finished in zip(items, done, strict=True) if not finished])
-        for video, item_MX, finished in zip(frames.video_ids, items, done, strict=True):
-            with batch.item(f"{root}:{video}") as item:
+        left = [number for number, video in enumerate(frames.video_ids) if video not in writer.made_from]
+        store.expect([items[number] for number in left])
+        turns = Turns(
+            range(len(items)),
+            writer.claims,
+            batch,
+            key=lambda number: frames.video_ids[number],
+            finished=lambda number: writer.finished(frames.video_ids[number], _MADE_FROM),
+            progress=progress,
+        )
+        for turn in turns:
+            video, item_MX = frames.video_ids[turn.one], items[turn.one]
+            with turns.work(turn, f"{root}:{video}") as item:
                 item.outputs = [str(writer.path)]
-                if finished:
+                if turn.finished:
                     item.skip("finished before")
                     progress.advance(1, video)
                     continue
+                if left and turn.one != left.pop(0):  # others do some of what was expected
+                    left.clear()
+                    store.expect([])
                 seen = store.batch(torch.from_numpy(item_MX), torch.ones(item_MX.shape, dtype=torch.bool))
                 assert seen.frames_BTHWC is not None
                 features_ME = own(seen.frames_BTHWC).cpu().numpy()
