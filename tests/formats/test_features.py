@@ -144,8 +144,34 @@ def test_video_that_is_made_again_replaces_the_old_one(tmp_path: Path) -> None:
         assert writer.made_from == {"a": "new", "b": ""}
         writer.finish()
     file = FeatureFile.open(path)
-    assert file.video_ids == ["b", "a"]
-    np.testing.assert_array_equal(file.features("a")[file.rows(1)], tables["a"].astype(np.float16))
+    assert file.video_ids == ["a", "b"], "in its place"
+    np.testing.assert_array_equal(file.features("a")[file.rows(0)], tables["a"].astype(np.float16))
+
+
+def test_a_kill_between_the_removal_of_parts_leaves_the_order_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def unlink(self: Path, missing_ok: bool = False) -> None:
+        if self.suffix == ".safetensors" and len(list(self.parent.glob("*.safetensors"))) == 2:
+            raise Killed
+        really(self, missing_ok=missing_ok)
+
+    really = Path.unlink
+    path = tmp_path / "f.h5"
+    with FeatureWriter(path, SPECS, "1 Hz", "pyav 1") as writer:
+        for name in "abc":
+            add(writer, name, 3)
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(Path, "unlink", unlink)
+            writer.finish(["c", "a", "b"])
+    whole = path.read_bytes()
+    with FeatureWriter(path, SPECS, "1 Hz", "pyav 1") as writer:
+        assert writer.finish(["c", "a", "b"]) == 3
+    assert path.read_bytes() == whole and FeatureFile.open(path).video_ids == ["c", "a", "b"]
+    assert [item.name for item in tmp_path.iterdir()] == ["f.h5"]
 
 
 def test_nothing_new_writes_nothing(tmp_path: Path) -> None:

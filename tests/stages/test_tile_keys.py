@@ -19,7 +19,7 @@ from vgeo.device import Compute
 from vgeo.errors import FormatError, InputError
 from vgeo.formats.gallery import Gallery, read_gallery
 from vgeo.geo.tiles import tile_of
-from vgeo.methods import get
+from vgeo.methods import _gallery, get
 from vgeo.methods._gallery import embed_rows
 from vgeo.methods.base import Clips, Places, Retriever
 from vgeo.stages import key_parts, keys
@@ -250,3 +250,17 @@ def test_parts_of_another_size_are_as_if_they_were_not(tmp_path: Path) -> None:
         parts.write(number, torch.full((count, 3), float(number)))
     found = parts.read(rows)
     assert sorted(found) == [0, 2] and [len(found[number]) for number in (0, 2)] == [key_parts.PART_ROWS, 10]
+
+
+def test_parts_are_whole_batches() -> None:
+    """So that what is embedded after a kill is embedded in the same batches as ever, and comes out the same."""
+    assert key_parts.PART_ROWS % _gallery._TILES == 0 and key_parts.PART_ROWS % _gallery._TILES_ON_CPU == 0
+
+
+def test_parts_that_outlived_their_keys_go(gallery: Gallery) -> None:
+    """Of a run that was killed while it removed them."""
+    first = gallery_keys(model(Corners()), gallery, COMPUTE)
+    (cached,) = (cache_folder() / "keys").iterdir()
+    key_parts.KeyParts(cached.with_suffix(".parts")).write(0, first)
+    assert torch.equal(gallery_keys(model(Corners()), gallery, COMPUTE), first)
+    assert list((cache_folder() / "keys").iterdir()) == [cached]

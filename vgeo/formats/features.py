@@ -157,12 +157,13 @@ class FeatureWriter:
         self._seen = (state.st_ino, state.st_mtime_ns)
 
     def _pieces(self, file: FeatureFile | None, order: list[str]) -> list[Piece]:
+        """What the file is to hold, in order: one that is replaced keeps its place, whatever parts are gone already."""
         old = [] if file is None else [OldVideo(file, v) for v in range(len(file.video_ids))]
         parts = self._parts.parts
         rank = {video_id: i for i, video_id in enumerate(order)}
         new = sorted(parts, key=lambda video_id: (rank.get(video_id, len(rank)), video_id))
-        kept: list[Piece] = [piece for piece in old if piece.part.video_id not in parts]
-        return kept + [NewVideo(self._parts, parts[video_id]) for video_id in new]
+        pieces: dict[str, Piece] = {piece.part.video_id: piece for piece in old}
+        return list((pieces | {video_id: NewVideo(self._parts, parts[video_id]) for video_id in new}).values())
 
     def _open_old(self) -> FeatureFile | None:
         if not self.path.exists():

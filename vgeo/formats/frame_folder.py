@@ -32,6 +32,7 @@ from vgeo.formats.streams import (
     read_text,
     write_output,
 )
+from vgeo.formats.unfinished import exchange, sync
 from vgeo.records import FrameRecord
 
 FRAMES_FILE = "frames.jsonl"
@@ -190,11 +191,12 @@ class VideoFrames:
         self._write(CLIP_FILE, dump_json({"made_from": made_from, **facts}, indent=1).encode())
         try:
             for entry in [*self._partial.iterdir(), self._partial]:
-                _sync(entry)
+                sync(entry)
             if self._final.exists():
-                shutil.rmtree(self._final)
-            self._partial.rename(self._final)
-            _sync(self._final.parent)
+                exchange(self._partial, self._final)  # the old one goes with what is left under the other name
+            else:
+                self._partial.rename(self._final)
+            sync(self._final.parent)
         except OSError as error:
             raise writing_failed(self._final, error, "finished videos are kept") from error
 
@@ -224,11 +226,3 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> str:
 
 def _split(name: str) -> list[str]:
     return re.split(r"(\d+)", name)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -17,7 +17,9 @@ from vgeo.formats.streams import atomic_write
 
 log = logging.getLogger(__name__)
 
-PART_ROWS = 256  # at the published encoder's 27 GMACs a tile, minutes on a CPU
+# At the published encoder's 27 GMACs a tile, minutes on a CPU. A multiple of the batches: who goes on from some parts
+# embeds the others in the same batches, so their bits are the same.
+PART_ROWS = 256
 
 
 class KeyParts:

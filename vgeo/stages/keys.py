@@ -48,8 +48,9 @@ def gallery_keys(
         return embed_gallery(model, gallery, compute, progress, level)
     of_level = "" if level is None else f"-level{level}"
     cached = cache_folder() / "keys" / f"{gallery.digest}-{model.hash}{of_level}.npy"
-    found = _read_cache(cached, len(gallery))
+    found, parts = _read_cache(cached, len(gallery)), KeyParts(cached.with_suffix(".parts"))
     if found is not None:
+        parts.remove()  # of a run that was killed when it had them all
         log.debug("keys of the gallery from %s", cached)
         return found
     log.info("embedding the gallery's %d %s, once for this model", len(gallery),
@@ -58,7 +59,6 @@ def gallery_keys(
         keys = embed_gallery(model, gallery, compute, progress, level)
         _write_cache(cached, keys)
         return keys
-    parts = KeyParts(cached.with_suffix(".parts"))
     keys = _embed_in_parts(model, gallery, compute, progress, parts)
     _write_cache(cached, keys)
     parts.remove()
