@@ -62,6 +62,16 @@ Seed = Annotated[
 Offline = Annotated[
     bool, typer.Option("--offline", help="Never touch the network: local files and caches only.", rich_help_panel=RUN)
 ]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Spread the clips over a Ray cluster: auto, local, HOST:PORT or ray://HOST:PORT (an extra: vgeo[ray]).",
+        autocompletion=one_of("auto", "local"),
+        rich_help_panel=RUN,
+    ),
+]
 Workers = Annotated[int, typer.Option("--workers", min=1, help="Clips decoded at a time.", rich_help_panel=RUN)]
 Inputs = Annotated[
     list[str] | None,

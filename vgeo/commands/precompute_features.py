@@ -71,6 +71,7 @@ def precompute_features(
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     offline: options.Offline = False,
+    ray: options.Ray = None,
 ) -> None:
     """Describe frames by frozen encoders, once, into one feature file.
 
@@ -82,7 +83,9 @@ def precompute_features(
     """
     from vgeo.device import choose
     from vgeo.stages import precompute_features as stage
+    from vgeo.stages.cluster import Where
     from vgeo.stages.encode import read_weights
+    from vgeo.stages.eyes import DEFAULT_ENCODER
     from vgeo.video.clips import TrackSource
     from vgeo.video.sampling import Sampling
 
@@ -90,7 +93,7 @@ def precompute_features(
     options.refuse_with_layout(
         layout, track=track, time_offset_s=time_offset_s, max_gap_s=max_gap_s != 2.0, decoder=decoder != "pyav"
     )
-    names = encoder or [stage.DEFAULT_ENCODER]
+    names = encoder or [DEFAULT_ENCODER]
     sampling = Sampling(
         rate_hz=rate_hz,
         every_s=every_s,
@@ -116,7 +119,8 @@ def precompute_features(
             decoder=decoder,
             batch_size=batch_size,
             workers=workers,
-            compute=choose(device, precision),
+            compute=choose(device, precision) if ray is None else None,
+            cluster=None if ray is None else Where(ray, device, precision),
             offline=offline,
             overwrite=overwrite,
             report=report,

@@ -2,13 +2,16 @@
 
 Results come as they are done. A worker that is lost (a machine goes, the system kills it for its memory) is replaced,
 and what it had begun is done again elsewhere; an item with which several workers were lost is given up on.
-Files are read by the workers themselves, so they have to see them under the same paths.
+Files are read by the workers themselves, which go to the folder that we are in: it has to be there on each machine.
 """
 
 import logging
 import os
+import shutil
+import socket
+import tempfile
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self, cast
@@ -22,6 +25,22 @@ CPUS_A_WORKER = 4  # of a cluster without GPUs: an encoder gains little from mor
 ITEMS_A_WORKER = 2  # one that is worked on, and one that is being decoded meanwhile
 MOST_LOSSES = 3  # of workers, with one item or while loading, before it is given up
 WAIT_S = 30.0
+CONNECT_S = 5.0
+LOCAL = "local"
+_ADVICE = "start one with 'ray start --head', or use --ray local"
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Which cluster, and what its workers compute on.
+
+    address: `auto` (the cluster of this machine), `local` (one that is started here, for this run), host:port, or
+    ray://host:port.
+    """
+
+    address: str
+    device: str = "auto"
+    precision: str = "auto"
 
 
 class Work(Protocol):
@@ -43,18 +62,31 @@ class Done:
     result: Any = None
     error: VgeoError | OSError | None = None
 
+    def get(self) -> Any:
+        """The result; raises the error."""
+        if self.error is not None:
+            raise self.error
+        return self.result
+
 
 class _Worker:
     """Runs on the cluster. Nothing is loaded before `load`, whose errors come back as they are."""
 
-    def __init__(self, make: Callable[[], Work]) -> None:
-        self._make, self._work = make, cast(Work, None)
+    def __init__(self, make: Callable[[Where], Work], where: Where) -> None:
+        self._make, self._where, self._work = make, where, cast(Work, None)
 
-    def load(self, version: str) -> Done:
+    def load(self, version: str, folder: str) -> Done:
         if version != __version__:
             return Done(error=SettingError(f"--ray: the cluster's workers have vgeo {__version__}, here is {version}"))
         try:
-            self._work = self._make()
+            os.chdir(folder)
+        except OSError:
+            host = os.uname().nodename
+            return Done(
+                error=SettingError(f"--ray: {host} has no {folder}; workers read the files where they are here")
+            )
+        try:
+            self._work = self._make(self._where)
         except (VgeoError, OSError) as error:
             return Done(error=error)
         return Done(self._work.facts)
@@ -72,21 +104,22 @@ class _Worker:
 class Cluster:
     """Workers of a Ray cluster with the same work loaded; a context that lets go of them.
 
-    address: `auto` (the cluster of this machine), `local` (one that is started here, for this run), host:port, or
-    ray://host:port. make: loads the work; sent to the workers. items: how many there will be, at most. gpus: use them
-    where the cluster has some, one a worker.
+    make: loads the work; sent to the workers. items: how many there will be, at most. A worker has a GPU where the
+    cluster has some, unless the device is cpu.
     Raises MissingModelError without Ray, ServerError where no cluster answers or its workers do not live, and what
     loading raises.
     """
 
-    def __init__(self, address: str, make: Callable[[], Work], items: int, gpus: bool = True) -> None:
-        self._ray = _connect(address)
-        self._make = self._ray.put(make)
-        self._gpus, self._cpus, most = _shares(self._ray, gpus)
+    def __init__(self, where: Where, make: Callable[[Where], Work], items: int) -> None:
+        self._temporary = tempfile.mkdtemp(prefix="vgeo-ray-", dir="/tmp") if where.address == LOCAL else ""
+        self._ray = _connect(where.address, self._temporary)
+        self._make, self._where = self._ray.put(make), where
+        self._gpus, self._cpus, most = _shares(self._ray, where.device != "cpu")
         self._class = self._ray.remote(max_restarts=0, concurrency_groups={"ahead": 1})(_Worker)
         self._busy: dict[Any, list[Any]] = {}  # worker -> what it works on; None while it loads
         self._running: dict[Any, tuple[Any, Any]] = {}  # promise -> worker, item or None for loading
         self._ready: set[Any] = set()
+        self._waiting, self._losses = deque[Any](), Counter[Any]()
         self._facts: Any = None
         self._lost_loading = 0
         try:
@@ -123,31 +156,57 @@ class Cluster:
             self._ray.kill(worker)
         self._busy, self._running = {}, {}
         self._ray.shutdown()
+        if self._temporary:
+            shutil.rmtree(self._temporary, ignore_errors=True)
 
-    def each(self, items: Sequence[Hashable]) -> Generator[tuple[Any, Done], None, None]:
-        """Do all items; yield each with what came of it, in the order in which they are done."""
-        waiting, losses = deque(items), Counter[Any]()
-        left = len(waiting)
-        while left:
-            self._hand_out(waiting)
+    @property
+    def room(self) -> bool:
+        """Whether another item would find a worker that has not its fill."""
+        return len(self._waiting) + sum(map(len, self._busy.values())) < ITEMS_A_WORKER * len(self._busy)
+
+    def give(self, item: Hashable) -> None:
+        """Have an item done, sooner or later."""
+        self._waiting.append(item)
+
+    def next(self) -> tuple[Any, Done]:
+        """Wait for the item that is done next, and return it with what came of it."""
+        while True:
+            self._hand_out()
             finished, done, lost = self._next()
-            waiting.extendleft(reversed(lost))
+            self._waiting.extendleft(reversed(lost))
             if lost:  # the first is what the worker was at; the second it had only begun to read
-                losses[lost[0]] += 1
-            if lost and losses[lost[0]] >= MOST_LOSSES:
-                finished = waiting.popleft()
+                self._losses[lost[0]] += 1
+            if lost and self._losses[lost[0]] >= MOST_LOSSES:
+                finished = self._waiting.popleft()
                 done = Done(error=FormatError(f"{_name(finished)}: {MOST_LOSSES} workers were lost with it"))
             if done is not None:
-                left -= 1
-                yield finished, done
+                return finished, done
 
-    def _hand_out(self, waiting: deque[Any]) -> None:
+    def in_order(self, items: Iterable[Hashable]) -> Iterator[tuple[Any, Done]]:
+        """Do all items; yield each with what came of it, in their order."""
+        source, order, results = iter(items), deque[Any](), dict[Any, Done]()
+        while True:
+            while self.room and (item := next(source, None)) is not None:
+                self.give(item)
+                order.append(item)
+            if not order:
+                return
+            while order[0] not in results:
+                finished, done = self.next()
+                results[finished] = done
+                if self.room:
+                    break
+            else:
+                item = order.popleft()
+                yield item, results.pop(item)
+
+    def _hand_out(self) -> None:
         """Give each loaded worker its fill, the idlest first."""
         for already in range(ITEMS_A_WORKER):
             for worker in [w for w in self._ready if len(self._busy[w]) == already]:
-                if not waiting:
+                if not self._waiting:
                     return
-                item = waiting.popleft()
+                item = self._waiting.popleft()
                 if already:
                     worker.ahead.options(concurrency_group="ahead").remote(item)
                 self._running[worker.do.remote(item)] = (worker, item)
@@ -180,9 +239,9 @@ class Cluster:
         self._ready.add(worker)
 
     def _start(self) -> None:
-        worker = self._class.options(num_cpus=self._cpus, num_gpus=self._gpus).remote(self._make)
+        worker = self._class.options(num_cpus=self._cpus, num_gpus=self._gpus).remote(self._make, self._where)
         self._busy[worker] = []
-        self._running[worker.load.remote(__version__)] = (worker, None)
+        self._running[worker.load.remote(__version__, os.getcwd())] = (worker, None)
 
     def _lose(self, worker: Any, error: Exception) -> list[Any]:
         """Replace a worker that is gone; return what it had to do."""
@@ -202,7 +261,7 @@ def _name(item: Any) -> str:
     return str(getattr(item, "name", item))
 
 
-def _connect(address: str) -> Any:
+def _connect(address: str, temporary: str) -> Any:
     """Join a cluster, or start one. Raises MissingModelError, ServerError."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # CPU workers keep seeing what they saw
@@ -212,18 +271,27 @@ def _connect(address: str) -> Any:
         import ray.exceptions
     except ImportError as error:
         raise MissingModelError("--ray: Ray is not installed; pip install 'vgeo[ray]'") from error
+    _check_answers(address)
     logging.getLogger("ray").setLevel(logging.ERROR)
     # Ray prints the cluster's errors on stdout, which is ours for data, and offers no switch: they go to our log.
     driver.print_to_stdstream = lambda data, **_: log.debug("ray: %s", " ".join(data["lines"]))
-    own: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
+    own: dict[str, Any] = {"include_dashboard": False, "_temp_dir": temporary} if address == LOCAL else {}
     try:
         ray.init(address=address, log_to_driver=False, configure_logging=False, **own)
     except (ConnectionError, RuntimeError, ValueError, OSError, AssertionError) as error:
-        raise ServerError(
-            f"--ray {address}: no Ray cluster answers ({first_line(error)}); start one with 'ray start --head', or "
-            "use --ray local"
-        ) from error
+        raise ServerError(f"--ray {address}: no Ray cluster answers ({first_line(error)}); {_ADVICE}") from error
     return ray
+
+
+def _check_answers(address: str) -> None:
+    """Raise ServerError where nothing listens at host:port; Ray itself would try for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host, int(port)), CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        raise ServerError(f"--ray {address}: nothing answers there ({first_line(error)}); {_ADVICE}") from error
 
 
 def _shares(ray: Any, gpus: bool) -> tuple[int, int, int]:

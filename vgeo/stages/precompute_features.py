@@ -5,7 +5,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +14,7 @@ import numpy as np
 
 from vgeo import datasets
 from vgeo.datasets.base import Recipe
-from vgeo.device import Compute, announce, choose
-from vgeo.encoders._windows import common_windows
-from vgeo.encoders.base import Encoder
+from vgeo.device import Compute, choose
 from vgeo.errors import UsageError
 from vgeo.formats.features import FeatureWriter
 from vgeo.formats.frame_folder import fingerprint
@@ -24,9 +22,11 @@ from vgeo.logs import SILENT, Progress
 from vgeo.records import Outcome, format_utc
 from vgeo.stages.batch import Batch, Item
 from vgeo.stages.clip_labels import label_clips
-from vgeo.stages.encode import FrameStream, Viewing, encode_stream, load_encoders, streams_ahead
+from vgeo.stages.cluster import Cluster, Where
+from vgeo.stages.cluster_work import ClusterEyes, Encoding
+from vgeo.stages.encode import ClipFeatures, Viewing
+from vgeo.stages.eyes import Eyes
 from vgeo.stages.layouts import clips_of
-from vgeo.stages.method_encoder import own_view
 from vgeo.stages.published_clips import add_published
 from vgeo.stages.train_aerial import GAMA
 from vgeo.stages.turns import Turns, say_skipped
@@ -35,8 +35,6 @@ from vgeo.video.sampling import Sampling
 from vgeo.video.sources import frames_of
 
 log = logging.getLogger(__name__)
-
-DEFAULT_ENCODER = "gist"
 
 
 def default_inputs() -> list[str]:
@@ -61,6 +59,7 @@ def precompute_features(
     batch_size: int = 32,
     workers: int = 2,
     compute: Compute | None = None,
+    cluster: Where | None = None,
     offline: bool = False,
     overwrite: bool = False,
     report: Path | None = None,
@@ -74,7 +73,7 @@ def precompute_features(
     labels: a table of clips' cities and splits, see `label_clips`; some layouts read it themselves.
     encoder_names: none is gist. model: a folder whose model sees clips itself, as gama does, in place of encoders; its
     features are what `localize` and `rank` search with. weights, settings: see `load_encoders`. workers: clips that are
-    decoded at a time, in threads. compute: chosen by itself when None.
+    decoded at a time, in threads. compute: chosen by itself when None. cluster: clips are spread over its workers.
     Raises InputError when there is nothing to do, MissingModelError, SettingError when `out` was made otherwise,
     OutputError, BusyError, DiskError. What one clip raises becomes its outcome.
     """
@@ -84,6 +83,8 @@ def precompute_features(
     if layout is not None and datasets.get(layout).reads_labels:
         recipe, labels = replace(recipe, labels=labels), None
     published = model is not None and layout is not None
+    if layout is not None and cluster is not None:
+        raise UsageError("--ray: goes over videos, folders and lists; spread a data set with --shard")
     if published and (layout != GAMA or len(inputs) != 1 or labels is not None):
         raise UsageError(f"--model with --layout {layout}: clips are read of one folder of {GAMA}")
     clips, failures, made_by = (
@@ -91,58 +92,44 @@ def precompute_features(
     )
     if labels is not None:
         clips = label_clips(clips, labels)
-    compute = compute or choose()
-    if model is not None:
-        if encoder_names or weights or settings:
-            raise UsageError("--model sees for itself: leave out --encoder, --weights and --set")
-        announce(compute)
-        own, viewing = own_view(Path(model), compute, viewing)
-        encoders: dict[str, Encoder] = {own.spec.name: own}
-    else:
-        encoders = _frozen(encoder_names, compute, weights, settings, offline)
-    specs = {name: encoder.spec for name, encoder in encoders.items()}
-    with (
-        FeatureWriter(
-            out, specs, viewing.sampling.describe() + made_by, _describe_decoder(decoder), overwrite
-        ) as writer,
-        Batch(report, fail_fast) as batch,
-    ):
+    with ExitStack() as stack:
+        loading = Encoding(
+            viewing=viewing, encoder_names=encoder_names, model=model, weights=weights or {}, settings=settings,
+            offline=offline,
+        )  # fmt: skip
+        if cluster is None:
+            eyes: Eyes | ClusterEyes = loading.here(compute or choose(), workers)
+        else:
+            eyes = ClusterEyes(stack.enter_context(Cluster(cluster, loading, len(clips))))
+        writer = stack.enter_context(
+            FeatureWriter(out, eyes.specs, eyes.sampling + made_by, _describe_decoder(decoder), overwrite)
+        )
+        batch = stack.enter_context(Batch(report, fail_fast))
         for name, error in failures:
             with batch.item(name):
                 raise error
         if published:
-            names = add_published(Path(inputs[0]), own, writer, batch, recipe, progress)
+            assert isinstance(eyes, Eyes)  # a layout is refused with a cluster
+            names = add_published(Path(inputs[0]), eyes.own, writer, batch, recipe, progress)
         else:
             names = [clip.video_id for clip in clips]
             progress.start("precompute-features", len(clips), "clips")
-            _work(clips, viewing, workers, encoders, writer, batch, progress)
+            _work(clips, source, eyes, writer, batch, progress)
         if writer.done:
             writer.finish(names)
     _summarize(batch.outcomes, Path(out))
     return batch.outcomes
 
 
-def _frozen(
-    names: Sequence[str], compute: Compute, weights: Mapping[str, str] | None, settings: Sequence[str], offline: bool
-) -> dict[str, Encoder]:
-    """The encoders of these names; gist without any."""
-    if not names:
-        log.info("encoder gist, which needs no weights; -e clip -e dinov2 see more and download theirs")
-    if set(names) - {DEFAULT_ENCODER}:  # gist always runs on the CPU in float32
-        announce(compute)
-    return load_encoders(names or [DEFAULT_ENCODER], compute, weights=weights, settings=settings, offline=offline)
-
-
 def _work(
     clips: Sequence[Clip],
-    viewing: Viewing,
-    workers: int,
-    encoders: Mapping[str, Encoder],
+    source: TrackSource,
+    eyes: Eyes | ClusterEyes,
     writer: FeatureWriter,
     batch: Batch,
     progress: Progress,
 ) -> None:
-    made_from = _fingerprints(clips, viewing.source)
+    made_from = _fingerprints(clips, source)
     turns = Turns(
         clips,
         writer.claims,
@@ -152,28 +139,19 @@ def _work(
         finished=lambda clip: writer.finished(clip.video_id, made_from[clip.video_id]),
         progress=progress,
     )
-    with closing(streams_ahead(turns.ahead(), viewing, workers, common_windows(encoders))) as streams:
-        for turn in turns:
-            clip = turn.one
-            with turns.work(turn, clip.name) as item:
-                item.outputs = [str(writer.path)]
-                if turn.finished:
-                    item.skip("finished before")
-                    progress.advance(1, clip.video_id)
-                else:
-                    _one(next(streams), encoders, writer, item, made_from[clip.video_id], progress)
+    for turn, seen in eyes.see(turns, progress):
+        clip = turn.one
+        with turns.work(turn, clip.name) as item:
+            item.outputs = [str(writer.path)]
+            if turn.finished:
+                item.skip("finished before")
+                progress.advance(1, clip.video_id)
+            else:
+                _store(seen(), clip, writer, item, made_from[clip.video_id])
 
 
-def _one(
-    stream: FrameStream,
-    encoders: Mapping[str, Encoder],
-    writer: FeatureWriter,
-    item: Item,
-    made_from: str,
-    progress: Progress,
-) -> None:
-    """Encode and store one clip, and say what came of it."""
-    found = encode_stream(stream, encoders, progress)
+def _store(found: ClipFeatures, clip: Clip, writer: FeatureWriter, item: Item, made_from: str) -> None:
+    """Store what was seen of a clip, and say so."""
     item.frames, item.declared_frames = found.frames, found.declared
     item.message = "; ".join(found.remarks)
     writer.add(
@@ -183,7 +161,7 @@ def _one(
         found.latlon_deg,
         start_utc=None if found.start_utc is None else format_utc(found.start_utc),
         labels=found.labels,
-        source=str(stream.clip.path),
+        source=str(clip.path),
         made_from=made_from,
         frame_index=found.frame_index,
     )
