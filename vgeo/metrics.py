@@ -156,7 +156,7 @@ def _coordinates(tracks: Sequence[Floats], unit: str) -> list[Floats]:
     frame_TP = np.minimum(np.arange(sizes.max())[:, None], sizes - 1) + first
     together = np.concatenate(tracks).astype(np.float64, copy=False)
     axes = unit_vectors(together) if unit == "km" else np.stack([together[:, 0], wrap_lon(together[:, 1])], axis=1)
-    return [axis[frame_TP] for axis in axes.T]
+    return [np.ascontiguousarray(axis)[frame_TP] for axis in axes.T]
 
 
 def _chord_to_km(squared: Floats) -> Floats:

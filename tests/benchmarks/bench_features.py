@@ -1,22 +1,22 @@
 """Gathering a training batch from a feature file, and preparing frames, against the usual ways.
 
-Run: python tests/benchmarks/bench_features.py [--videos N] [--rounds N]
+Run: python tests/benchmarks/bench_features.py [--videos N] [--rounds N] [--json FILE]
 Prints medians of interleaved rounds and ratios to a named alternative; absolute times depend on the machine.
 """
 
 import argparse
-import statistics
 import tempfile
-import time
-from collections.abc import Callable
+from itertools import cycle
 from pathlib import Path
 
 import h5py
 import numpy as np
 import torch
 from PIL import Image
+from rows import Row, write_rows
 from safetensors import safe_open
 from safetensors.numpy import save_file
+from timing import interleaved
 
 from vgeo.encoders._images import IMAGENET, Preprocessing
 from vgeo.encoders.base import EncoderSpec
@@ -25,26 +25,19 @@ from vgeo.formats.features import FeatureFile, FeatureWriter
 CLIPS, FRAMES, WIDTH = 128, 16, 1792  # VidTAG's batch: CLIP 768 + DINOv2 1024
 
 
-def interleaved(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median milliseconds of each way; rounds alternate, so that a busy machine slows all of them."""
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for way in ways.values():
-        way()
-    for _ in range(rounds):
-        for name, way in ways.items():
-            start = time.perf_counter()
-            way()
-            times[name].append(1000 * (time.perf_counter() - start))
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
 def show(title: str, medians: dict[str, float], ours: str) -> None:
     print(title)
-    for name, ms in sorted(medians.items(), key=lambda pair: pair[1]):
-        print(f"  {name:42s} {ms:9.2f} ms   {ms / medians[ours]:7.2f} x {ours}")
+    for name, seconds in sorted(medians.items(), key=lambda pair: pair[1]):
+        print(f"  {name:42s} {1e3 * seconds:9.2f} ms   {seconds / medians[ours]:7.2f} x {ours}")
 
 
-def bench_gather(folder: Path, videos: int, rounds: int) -> None:
+def row(step: str, medians: dict[str, float], other: str, ours: str, goal: str = "", note: str = "") -> Row:
+    """How much longer another way takes."""
+    mine, theirs = medians[ours], medians[other]
+    return Row(step, other, theirs / mine, goal, "×", f"{1e3 * mine:.3g} ms, {1e3 * theirs:.3g} ms", note)
+
+
+def bench_gather(folder: Path, videos: int, rounds: int) -> list[Row]:
     """128 clips of 16 frames, 1792 wide, from a file of videos of 60 frames each."""
     spec = EncoderSpec(name="a", dim=WIDTH, weights="none", weights_hash="none", preprocessing="", settings={})
     length = 60
@@ -56,33 +49,54 @@ def bench_gather(folder: Path, videos: int, rounds: int) -> None:
         writer.finish()
     with h5py.File(folder / "auto.h5", "w") as file:
         file.create_dataset("a", data=table, chunks=True)
+        file.create_dataset("contiguous", data=table)
     save_file({"a": table}, folder / "a.safetensors")
     mapped = FeatureFile.open(folder / "f.h5").features("a")
     draw = np.random.default_rng(1)
 
-    def rows() -> np.ndarray:
+    def drawn() -> np.ndarray:
         picked = np.sort(draw.permuted(np.tile(np.arange(length), (CLIPS, 1)), axis=1)[:, :FRAMES], axis=1)
         return picked + length * draw.integers(0, videos, (CLIPS, 1))
 
-    def gather_h5py() -> np.ndarray:
+    draws = cycle([drawn() for _ in range(8)])
+
+    def rows() -> np.ndarray:
+        return next(draws)
+
+    def gather_h5py(name: str) -> np.ndarray:
+        """As data sets for PyTorch do it: a clip's rows at a time."""
         with h5py.File(folder / "auto.h5") as file:
-            return np.stack([file["a"][clip] for clip in rows()])
+            return np.stack([file[name][clip] for clip in rows()])
 
     def gather_safetensors() -> np.ndarray:
         with safe_open(folder / "a.safetensors", framework="np") as file:
             whole = file.get_slice("a")
             return np.stack([whole[int(c[0]) : int(c[-1]) + 1][c - c[0]] for c in rows()])
 
+    ours, limit, contiguous = "vgeo, mapped in place", "limit: gathered in memory", "h5py, contiguous, rows of a clip"
+    same = rows()
+    np.testing.assert_array_equal(mapped[same], table[same])
     ways = {
-        "vgeo, mapped in place": lambda: mapped[rows()],
-        "limit: gather in RAM": lambda: table[rows()],
+        ours: lambda: mapped[rows()],
+        limit: lambda: table[rows()],
         "safetensors slices": gather_safetensors,
-        "h5py, auto-chunked": gather_h5py,
+        contiguous: lambda: gather_h5py("contiguous"),
+        "h5py, auto-chunked": lambda: gather_h5py("a"),
     }
-    show(f"gather {CLIPS} x {FRAMES} x {WIDTH} float16", interleaved(ways, rounds), "vgeo, mapped in place")
+    step = f"batch of {CLIPS} x {FRAMES} x {WIDTH} float16 from the feature file"
+    found = interleaved(ways, rounds)
+    show(step, found, ours)
+    over = found[ours] / found[limit]
+    figures = f"{1e3 * found[ours]:.3g} ms, {1e3 * found[limit]:.3g} ms"
+    return [
+        row(step, found, contiguous, ours, ">= 5"),
+        Row(step, limit, over, "<= 2", "×", figures),
+        row(step, found, "h5py, auto-chunked", ours),
+        row(step, found, "safetensors slices", ours),
+    ]
 
 
-def bench_prepare(rounds: int) -> None:
+def bench_prepare(rounds: int) -> list[Row]:
     """8 frames of 720p to normalised 224 x 224, one thread each."""
     torch.set_num_threads(1)
     frames = np.random.default_rng(0).integers(0, 256, (8, 720, 1280, 3), dtype=np.uint8)
@@ -102,22 +116,23 @@ def bench_prepare(rounds: int) -> None:
         small = torch.nn.functional.interpolate(pixels, (224, 398), mode="bicubic", antialias=True)[..., 87:311]
         return (small - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
 
-    ways = {
-        "vgeo, torch uint8 antialias": lambda: prepare(torch.from_numpy(frames), cpu),
-        "Pillow": pillow,
-        "torch float32 antialias": floats,
-    }
-    show("prepare 8 frames, 720p to 224", interleaved(ways, rounds), "vgeo, torch uint8 antialias")
+    ours = "vgeo, torch uint8 antialias"
+    ways = {ours: lambda: prepare(torch.from_numpy(frames), cpu), "Pillow": pillow, "torch float32 antialias": floats}
+    step = "prepare 8 frames, 720p to 224"
+    found = interleaved(ways, rounds)
+    show(step, found, ours)
+    return [row(f"{step}, 1 thread", found, other, ours) for other in ways if other != ours]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--videos", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        bench_gather(Path(folder), options.videos, options.rounds)
-    bench_prepare(options.rounds)
+        rows = bench_gather(Path(folder), options.videos, options.rounds)
+    write_rows(options.json, rows + bench_prepare(options.rounds))
 
 
 if __name__ == "__main__":

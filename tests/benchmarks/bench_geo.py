@@ -1,17 +1,20 @@
 """How fast the geography is, each figure against a plain alternative in the same run.
 
-    python tests/benchmarks/bench_geo.py
+    python tests/benchmarks/bench_geo.py [--json FILE]
 
 Medians of interleaved rounds; trust the ratios, not the times.
 """
 
+import argparse
 import math
-import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import s2sphere
+from rows import Row, write_rows
+from timing import interleaved
 
 from vgeo.geo import places
 from vgeo.geo.cells import cell_ids
@@ -21,15 +24,15 @@ from vgeo.geo.sphere import EARTH_RADIUS_KM, distance_km
 ROUNDS = 5
 
 
-def medians(*runs: Callable[[], object]) -> list[float]:
-    """Median seconds of each run, one after the other in every round."""
-    taken: list[list[float]] = [[] for _ in runs]
-    for _ in range(ROUNDS):
-        for run, times in zip(runs, taken, strict=True):
-            start = time.perf_counter()
-            run()
-            times.append(time.perf_counter() - start)
-    return [statistics.median(times) for times in taken]
+def compared(
+    step: str, against: str, ours: Callable[[], object], theirs: Callable[[], object], each: tuple[int, int],
+    goal: str = "", note: str = "",
+) -> Row:  # fmt: skip
+    """A row of both, timed in turns; `each` says how many items either does."""
+    found = interleaved({"ours": ours, "theirs": theirs}, ROUNDS)
+    mine, plain = found["ours"] / each[0] * 1e9, found["theirs"] / each[1] * 1e9
+    print(f"{step:28} {mine:10.1f} ns    {against:20} {plain:12.0f} ns   {plain / mine:7.1f} x")
+    return Row(step, against, plain / mine, goal, "×", f"{mine:,.3g} ns, {plain:,.0f} ns each", note)
 
 
 def world(count: int) -> np.ndarray:
@@ -47,14 +50,13 @@ def loop_distance_km(a: list[tuple[float, float]], b: list[tuple[float, float]])
     return found
 
 
-def bench_distance() -> None:
+def bench_distance() -> Row:
     """Pairs of positions."""
     a, b = world(200_000), world(200_000)[::-1]
     few = 20_000
     pairs = [tuple(p) for p in a[:few].tolist()], [tuple(p) for p in b[:few].tolist()]
-    ours, loop = medians(lambda: distance_km(a, b), lambda: loop_distance_km(*pairs))
-    mine, plain = ours / len(a) * 1e9, loop / few * 1e9
-    print(f"haversine        {mine:8.0f} ns/pair    loop over math {plain:8.0f} ns/pair   {plain / mine:6.1f} x")
+    return compared("haversine of a pair", "loop over math", lambda: distance_km(a, b),
+                    lambda: loop_distance_km(*pairs), (len(a), few))  # fmt: skip
 
 
 def list_grid(box: Box, spacing_km: float) -> list[tuple[float, float]]:
@@ -65,31 +67,30 @@ def list_grid(box: Box, spacing_km: float) -> list[tuple[float, float]]:
     return [(lat, lon) for lat in lats for lon in lons]
 
 
-def bench_grid() -> None:
+def bench_grid() -> Row:
     """A grid of 10 million points."""
     box = Box(south_deg=48, north_deg=49, west_deg=2, width_deg=1.5)
     spacing_km = 0.0352
     count = math.prod(grid_shape(box, spacing_km))
-    ours, plain = medians(lambda: grid(box, spacing_km), lambda: list_grid(box, spacing_km))
-    mine, theirs = ours * 1e3, plain * 1e3
-    print(f"grid, {count:,} {mine:6.1f} ms        list of tuples {theirs:8.0f} ms        {theirs / mine:6.1f} x")
+    return compared(f"grid, a point of {count:,}", "list of tuples", lambda: grid(box, spacing_km),
+                    lambda: list_grid(box, spacing_km), (count, count))  # fmt: skip
 
 
-def bench_cells() -> None:
-    """S2 cells of level 13."""
-    points, few = world(200_000), 2_000
+def bench_cells() -> Row:
+    """S2 cells of level 13 of a million points; s2sphere's are timed on a sample, and all of that compared."""
+    points, few = world(1_000_000), 20_000
 
     def s2() -> list[int]:
         cells = (s2sphere.CellId.from_lat_lng(s2sphere.LatLng.from_degrees(*p)) for p in points[:few].tolist())
         return [cell.parent(13).id() for cell in cells]
 
-    ours, plain = medians(lambda: cell_ids(points, 13), s2)
-    mine, theirs = ours / len(points) * 1e9, plain / few * 1e9
-    print(f"S2 cell          {mine:8.0f} ns/point   s2sphere       {theirs:8.0f} ns/point  {theirs / mine:6.1f} x")
+    same = sum(a == b for a, b in zip(cell_ids(points[:few], 13).tolist(), s2(), strict=True))
+    return compared("S2 id of a point, 1,000,000", "s2sphere", lambda: cell_ids(points, 13), s2, (len(points), few),
+                    ">= 35", f"{same:,} of {few:,} ids identical")  # fmt: skip
 
 
-def bench_places() -> None:
-    """Names of 1,000 positions: the table loaded at first use, then the search alone."""
+def bench_places() -> Row:
+    """Names of 1,000 positions, with the table loaded."""
     points, few = world(1_000), 10
     start = time.perf_counter()
     places.nearest_places(points[:1])
@@ -104,14 +105,17 @@ def bench_places() -> None:
             found.append(away.index(min(away)))
         return found
 
-    ours, plain = medians(lambda: places.nearest_places(points), loop)
-    mine, theirs = ours / len(points) * 1e6, plain / few * 1e6
-    print(f"nearest place    {mine:8.0f} µs/point   loop over math {theirs:8.0f} µs/point  {theirs / mine:6.1f} x")
-    print(f"first use        {cold * 1e3:8.0f} ms (reads {len(cities):,} cities)")
+    note = f"the first use takes {cold * 1e3:.0f} ms: it reads the cities"
+    return compared(f"nearest of {len(table):,} cities", "loop over math", lambda: places.nearest_places(points), loop,
+                    (len(points), few), "", note)  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    write_rows(given.json, [bench() for bench in (bench_cells, bench_distance, bench_grid, bench_places)])
 
 
 if __name__ == "__main__":
-    bench_distance()
-    bench_grid()
-    bench_cells()
-    bench_places()
+    main()

@@ -32,7 +32,8 @@ def wrap_lon(lon_deg: ArrayLike) -> Floats:
 def unit_vectors(latlon_deg: ArrayLike) -> Floats:
     """Positions [..., 2] as unit vectors [..., 3]."""
     lat, lon = np.moveaxis(np.radians(np.asarray(latlon_deg, np.float64)), -1, 0)
-    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
+    across = np.cos(lat)
+    return np.stack([across * np.cos(lon), across * np.sin(lon), np.sin(lat)], axis=-1)
 
 
 def from_vectors(vectors: ArrayLike) -> Floats:
