@@ -68,17 +68,22 @@ class Reader:
         """Yield (row, image) of a run, in order.
 
         Where something is amiss (damage, or a frame that does not come), the rest of the run is decoded once more
-        from a group further back and with nothing passed over, as decoding from the beginning would have it.
+        from a group further back, with nothing passed over and in one thread, as decoding from the beginning would have
+        it: after an error, FFmpeg's threads lose packets that are whole, and frames that wait for their turn.
         """
         rows = deque(run.rows)
         before = len(self._tally.damaged)
         for frame in self.frames(run, skip=True):
-            if not rows or len(self._tally.damaged) > before or _pts(frame) > self._table.pts[rows[0]]:
+            amiss = frame.is_corrupt or len(self._tally.damaged) > before
+            if not rows or amiss or _pts(frame) > self._table.pts[rows[0]]:
                 break
             if frame.pts == self._table.pts[rows[0]]:
                 yield rows.popleft(), self._convert(frame)
         if rows:
             start = self._table.start_packet(rows[0], back=1)
+            if self._threads != 1:
+                self._threads = 1
+                self.close()
             yield from self._images_again(Run(start, run.stop, tuple(rows)), before)
 
     def _images_again(self, run: Run, damaged_before: int) -> Iterator[tuple[int, Pixels]]:
