@@ -107,7 +107,7 @@ def test_interrupted_run_continues(
         done.append(stream.clip.video_id)
         return original(stream, *rest)
 
-    monkeypatch.setattr("vgeo.stages.precompute_features.encode_stream", interrupted)
+    monkeypatch.setattr("vgeo.stages.eyes.encode_stream", interrupted)
     with pytest.raises(KeyboardInterrupt):
         precompute_features([clips], tmp_path / "f.h5", compute=COMPUTE)
     assert not (tmp_path / "f.h5").exists()

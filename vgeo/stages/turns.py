@@ -68,16 +68,25 @@ class Turns(Generic[T]):
 
     def __iter__(self) -> Iterator[Turn[T]]:
         try:
-            while self._decided or self._decide(wait=True):
-                turn = self._decided.popleft()
-                if isinstance(turn, Turn):
-                    yield turn
-                else:
-                    self._batch.take(turn)
-                    self._progress.advance(1)
+            while (turn := self.take()) is not None:
+                yield turn
         finally:
-            for claim in self._held:
-                claim.drop()
+            self.drop()
+
+    def take(self, wait: bool = True) -> Turn[T] | None:
+        """The next turn; None where none is left or, unless this waits, others work on all that are."""
+        while self._decided or self._decide(wait):
+            turn = self._decided.popleft()
+            if isinstance(turn, Turn):
+                return turn
+            self._batch.take(turn)
+            self._progress.advance(1)
+        return None
+
+    def drop(self) -> None:
+        """Let go of what was claimed and not worked on."""
+        for claim in self._held:
+            claim.drop()
 
     def ahead(self) -> Iterator[T | None]:
         """The inputs that are to be worked on, in order, claimed when they are asked for; None: none now, ask again."""
