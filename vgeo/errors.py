@@ -91,8 +91,12 @@ def first_line(error: BaseException) -> str:
 
 
 NO_MEMORY = (
-    "out of memory; what was finished is kept: end other programs, raise the limit (ulimit -v, or the job's), or ask for "
-    "less at once (--batch-size, --workers, fewer inputs), and run the same command again"
+    "out of memory; what was finished is kept: end other programs, raise the limit (ulimit -v, or the job's), or ask "
+    "for less at once (--batch-size, --workers, fewer inputs), and run the same command again"
+)
+_NO_MEMORY_SAID = (
+    *("can't allocate memory", "cannot allocate memory", "out of memory", "not enough memory", "bad_alloc"),
+    *("failed to map segment", "can't start new thread"),
 )
 
 
@@ -101,9 +105,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
     said = str(error).lower()
-    words = ("can't allocate memory", "cannot allocate memory", "out of memory", "not enough memory", "bad_alloc")
-    words += ("failed to map segment", "can't start new thread")
-    return isinstance(error, RuntimeError | ImportError) and any(word in said for word in words)
+    return isinstance(error, RuntimeError | ImportError) and any(words in said for words in _NO_MEMORY_SAID)
 
 
 FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -8,6 +8,7 @@ track that has times. Times that run backwards (recorders do that when they lose
 import logging
 import math
 import re
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -32,7 +33,7 @@ _DATE = re.compile(r"^(\d{4})[-:/.](\d{1,2})[-:/.](\d{1,2})")
 class Fixes:
     """Fixes of one clip, in the order of the file."""
 
-    latlon_deg: list[tuple[float, float]] = field(default_factory=list)
+    latlon_deg: "array[float]" = field(default_factory=lambda: array("d"))  # lat, lon, lat, lon, ...
     time_s: list[float | None] = field(default_factory=list)
     utc: list[datetime | None] = field(default_factory=list)
     frame_index: list[int | None] = field(default_factory=list)
@@ -44,13 +45,13 @@ class Fixes:
 
     def add_both(self, lat: float, lon: float, time_s: float | None, utc: datetime | None, frame: int | None) -> None:
         """Append a fix that may say both times."""
-        self.latlon_deg.append((lat, lon))
+        self.latlon_deg.extend((lat, lon))
         self.time_s.append(time_s)
         self.utc.append(utc)
         self.frame_index.append(frame)
 
     def __len__(self) -> int:
-        return len(self.latlon_deg)
+        return len(self.time_s)
 
     def track(self, video_id: str, where: str, ordered: bool = True) -> Track:
         """Check the fixes and make the track; `ordered` files are expected to run forwards in time.
@@ -60,7 +61,7 @@ class Fixes:
         what = f"{where}: track {video_id}"
         if not self.latlon_deg:
             raise FormatError(f"{what}: holds no positions")
-        positions = np.array(self.latlon_deg, np.float64)
+        positions = np.array(self.latlon_deg, np.float64).reshape(-1, 2)
         check_latlon(positions, what)
         outside = (positions[:, 1] < -180) | (positions[:, 1] >= 180)
         positions[outside, 1] = wrap_lon(positions[outside, 1])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vgeo.errors import FormatError
-from vgeo.formats.streams import dump_json, parse_json, read_text
+from vgeo.formats.streams import dump_json, parse_json, read_lines
 from vgeo.geo.sphere import DECIMALS
 from vgeo.records import FrameRecord, check_latlon, parse_utc
 
@@ -25,7 +25,7 @@ def read_frames(path: str | os.PathLike[str]) -> list[FrameRecord]:
     """
     file = Path(path) / "frames.jsonl" if Path(path).is_dir() else path
     records: list[FrameRecord] = []
-    for number, line in enumerate(read_text(file).splitlines(), start=1):
+    for number, line in enumerate(read_lines(file), start=1):
         if line.strip():
             record = _record(parse_json(line, f"{file} line {number}"), f"{file} line {number}")
             before = records[-1] if records else record

@@ -6,12 +6,16 @@ are written beside the target, flushed to disk and renamed, so a kill leaves eit
 
 import fcntl
 import hashlib
+import io
+import itertools
 import json
 import os
 import re
+import stat
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -19,6 +23,11 @@ from vgeo.errors import DISK_ERRNOS, BusyError, FormatError, InputError, OutputE
 from vgeo.formats import unfinished
 
 STDIO = "-"
+# Of files that are parsed in one piece: JSON takes 5 times its size in memory, XML 15 times.
+_MOST_BYTES = {".json": 2**27, ".geojson": 2**27, ".gpx": 2**26, ".kml": 2**26, ".xml": 2**26}
+_LONGEST_LINE = 2**27
+_PIPE_S = 5.0
+_CUT = "cut it into several, or give CSV or one JSON text a line (.geojsonl)"
 _UNCHANGED = "nothing under that name changed"
 LOCK_FILE = ".lock"  # of a folder that one process at a time fills
 _NOT_IN_NAMES = re.compile('[\x00-\x1f\x7f/\\\\<>:"|?*\ud800-\udfff]')  # on any file system
@@ -31,27 +40,92 @@ def is_stdio(path: str | os.PathLike[str]) -> bool:
     return os.fspath(path) == STDIO
 
 
-def read_bytes(path: str | os.PathLike[str], limit_bytes: int = 2**31) -> bytes:
-    """Return a file's content, or stdin's for `-`; refuse more than `limit_bytes`.
+def read_bytes(path: str | os.PathLike[str], limit_bytes: int | None = None) -> bytes:
+    """Return a file's content, or stdin's for `-`; refuse more than `limit_bytes`, or a line of more than 134 MB.
 
+    limit_bytes: None goes by the suffix: what is parsed in one piece takes many times its size in memory.
     Raises InputError if there is no such file, FormatError if it is too large to be what is expected.
     """
+    if limit_bytes is None:
+        limit_bytes = _MOST_BYTES.get(Path(path).suffix.lower(), 2**31)
     if is_stdio(path):
-        data = sys.stdin.buffer.read(limit_bytes + 1)
-    else:
-        try:
-            with open(path, "rb") as file:
-                data = file.read(limit_bytes + 1)
-        except FileNotFoundError as error:
-            raise InputError(f"{path}: no such file") from error
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    if len(data) > limit_bytes:
-        raise FormatError(f"{path}: more than {limit_bytes / 1e6:.0f} MB, too large for a file of this kind")
-    return data
+        return _read(sys.stdin.buffer, path, limit_bytes)
+    try:
+        if os.path.getsize(path) > limit_bytes:  # before any of it is read
+            raise _too_large(path, limit_bytes)
+        with open_input(path) as file:
+            return _read(file, path, limit_bytes)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def read_text(path: str | os.PathLike[str], limit_bytes: int = 2**31) -> str:
+def _too_large(path: str | os.PathLike[str], limit_bytes: int) -> FormatError:
+    return FormatError(f"{path}: more than {limit_bytes / 1e6:.0f} MB, too large for a file of this kind; {_CUT}")
+
+
+def open_input(path: str | os.PathLike[str]) -> IO[bytes]:
+    """Open a file, or a pipe. Raises OSError, and InputError for a pipe that nobody writes to within 5 s."""
+    if not stat.S_ISFIFO(os.stat(path).st_mode):
+        return open(path, "rb")
+    opened: list[int] = []
+    waiting = threading.Thread(target=lambda: opened.append(os.open(path, os.O_RDONLY)), daemon=True)
+    waiting.start()
+    waiting.join(_PIPE_S)
+    if waiting.is_alive():
+        os.close(os.open(path, os.O_RDWR | os.O_NONBLOCK))  # a writer, so that the wait ends
+        waiting.join()
+        os.close(opened[0])
+        raise InputError(f"{path}: a pipe that nobody writes to")
+    return os.fdopen(opened[0], "rb")
+
+
+def _read(file: IO[bytes], path: str | os.PathLike[str], limit_bytes: int) -> bytes:
+    found, since = io.BytesIO(), 0  # bytes since the last end of a line
+    while chunk := file.read(2**20):
+        found.write(chunk)
+        end = chunk.rfind(b"\n")
+        since = since + len(chunk) if end < 0 else len(chunk) - end
+        if found.tell() > limit_bytes:
+            raise _too_large(path, limit_bytes)
+        if since > _LONGEST_LINE:
+            raise FormatError(f"{path}: a line of more than {_LONGEST_LINE / 1e6:.0f} MB; {_CUT}")
+    return found.getvalue()
+
+
+def read_lines(path: str | os.PathLike[str], longest: int = 2**20) -> Iterator[str]:
+    """Yield the lines of a text (UTF-8), one after the other, without their ends; `-` is stdin.
+
+    Raises InputError, FormatError for another encoding or a line of more than `longest` bytes.
+    """
+    try:
+        with nullcontext(sys.stdin.buffer) if is_stdio(path) else open_input(path) as file:
+            for number in itertools.count(1):
+                line = file.readline(longest + 1)
+                if not line:
+                    return
+                if len(line) > longest:
+                    raise FormatError(f"{path} line {number}: more than {longest / 1e6:.0f} MB; {_CUT}")
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{path} line {number}: not UTF-8 text (byte {error.start})") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def lines_of(text: str) -> Iterator[str]:
+    """Yield the lines of a text with their ends, as a file does, without a copy of all of it."""
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start) + 1 or len(text)
+        yield text[start:end]
+        start = end
+
+
+def read_text(path: str | os.PathLike[str], limit_bytes: int | None = None) -> str:
     """Return a file's text (UTF-8, with or without a byte order mark). Raises FormatError for other encodings."""
     try:
         return read_bytes(path, limit_bytes).decode("utf-8-sig")
@@ -151,6 +225,8 @@ def parse_json(text: str, where: str | os.PathLike[str]) -> Any:
     def refuse(name: str) -> None:
         raise FormatError(f"{where}: holds {name}, which is not JSON")
 
+    if len(text) > _LONGEST_LINE:
+        raise FormatError(f"{where}: more than {_LONGEST_LINE / 1e6:.0f} MB of JSON in one piece; {_CUT}")
     try:
         return json.loads(text, parse_constant=cast(Callable[[str], Any], refuse))
     except json.JSONDecodeError as error:

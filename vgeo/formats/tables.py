@@ -15,7 +15,7 @@ from typing import Any
 from vgeo.errors import FormatError
 from vgeo.formats import votes
 from vgeo.formats.fixes import Fixes, frame_number, number, parse_time, rounded_deg, short, stem_of
-from vgeo.formats.streams import dump_json, parse_json
+from vgeo.formats.streams import dump_json, lines_of, parse_json
 from vgeo.records import LEVELS, Localization, Track, format_utc
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ def read_csv(text: str, where: str) -> list[Track]:
     header = text.split("\n", 1)[0]
     delimiter = max(",;\t|", key=header.count)
     try:
-        rows = csv.reader(io.StringIO(text), delimiter=delimiter)
+        rows = csv.reader(lines_of(text), delimiter=delimiter)
         names = [plain_name(name) for name in next(rows, [])]
         if not (set(LAT) & set(names) and set(LON) & set(names)):
             raise FormatError(
@@ -56,7 +56,7 @@ def read_json_lines(text: str, where: str) -> list[Track]:
     """Read one JSON object a line with lat and lon, such as frames.jsonl. Raises FormatError."""
 
     def rows() -> Iterator[tuple[int, Mapping[str, Any]]]:
-        for line, record in enumerate(text.split("\n"), start=1):
+        for line, record in enumerate(lines_of(text), start=1):
             if record.strip():
                 value = parse_json(record, f"{where}:{line}")
                 if not isinstance(value, dict):

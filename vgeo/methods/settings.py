@@ -18,10 +18,12 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from vgeo.errors import InputError, SettingError
+from vgeo.errors import FormatError, SettingError, first_line
+from vgeo.formats.streams import read_text
 
 T = TypeVar("T")
 
+_MOST_TOML_BYTES = 2**22
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 
@@ -126,13 +128,9 @@ def _check_known(config_class: type, key: str, where: str) -> None:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, or numbers and nesting beyond reason
-        raise SettingError(f"{path}: not TOML ({error})") from error
+        return tomllib.loads(read_text(path, _MOST_TOML_BYTES))
+    except (FormatError, ValueError, RecursionError) as error:  # not text, too large, not TOML, or beyond reason
+        raise SettingError(f"{path}: not TOML ({first_line(error)})") from error
 
 
 def _optional(hint: Any) -> tuple[Any, bool]:
