@@ -37,6 +37,7 @@ from vgeo.methods.settings import to_dict
 from vgeo.stages.class_places import KIND
 from vgeo.stages.frame_sets import open_frames
 from vgeo.stages.localize import prepare
+from vgeo.stages.localize_inputs import find_tasks
 from vgeo.training.data import Frames
 from vgeo.training.evaluate_classes import validate_classes
 from vgeo.training.frame_store import FrameStore
@@ -255,7 +256,8 @@ def evaluation(folders: list[Path], compute: Compute, turns: int, **shape: int) 
 
     with tempfile.TemporaryDirectory() as folder:
         save(method, Path(folder) / "model")
-        prepared = {precision: prepare(folders, Path(folder) / "model", places=False, device=str(compute.device),
+        tasks = find_tasks(folders)
+        prepared = {precision: prepare(tasks, Path(folder) / "model", places=False, device=str(compute.device),
                                        precision=precision) for precision in TYPES}  # fmt: skip
         jobs: dict[str, Job] = {
             "published": one_by_one,
