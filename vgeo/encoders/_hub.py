@@ -1,7 +1,9 @@
 """Weights from the Hugging Face hub or a local folder, without pickle, without chatter, without long waits."""
 
 import hashlib
+import json
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,6 +19,8 @@ from vgeo.logs import wants_bar
 log = logging.getLogger(__name__)
 
 TIMEOUT_S = 5.0
+_MOST_CONFIG_BYTES = 2**20
+_SMALL = 2**24  # numbers that a model may have whatever its weights
 FILES = ["config.json", "model.safetensors", "model.safetensors.index.json", "model-*.safetensors"]
 OLD_FILES = ["config.json", "pytorch_model.bin"]
 WITHOUT_WEIGHTS = "\n  or without a download: --encoder gist, which needs no weights"
@@ -141,6 +145,8 @@ def load_transformers(
     expressions, and the model's. zeros: how the names of tensors end that are zero where the folder lacks them.
     Raises FormatError.
     """
+    if (folder / "config.json").is_file():
+        _check_config(folder)
     with quiet():
         try:
             model, report = model_class.from_pretrained(
@@ -168,6 +174,28 @@ def load_transformers(
         model.get_parameter(name).zero_()
     loaded: nn.Module = model
     return loaded
+
+
+def _check_config(folder: Path) -> None:
+    """Raise FormatError for the config.json of a model far larger than its weights: it is built before they are read."""
+    weights = sum(file.stat().st_size for file in folder.iterdir() if file.suffix in (".safetensors", ".bin"))
+    try:
+        if (folder / "config.json").stat().st_size > _MOST_CONFIG_BYTES:
+            raise FormatError(f"{folder}: its config.json is too large to be one")
+        waiting = [json.loads((folder / "config.json").read_bytes())]
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{folder}: its config.json is not JSON ({first_line(error)})") from error
+    while waiting:
+        said = waiting.pop()
+        if not isinstance(said, dict):
+            continue
+        waiting += said.values()  # a model of two halves says both
+        sizes = [said.get(name) or 1 for name in ("num_hidden_layers", "hidden_size", "intermediate_size")]
+        if not all(isinstance(size, int) and size > 0 for size in sizes) or math.prod(sizes) > weights + _SMALL:
+            layers, width, inner = (str(size)[:20] for size in sizes)
+            raise FormatError(
+                f"{folder}: config.json describes {layers} layers of {width} x {inner}, which its weights do not hold"
+            )
 
 
 def weights_hash(model: nn.Module, without: str | None = None) -> str:

@@ -54,7 +54,10 @@ class FeatureFile:
                 raise FormatError(f"{path}: not a feature file; make one with 'vgeo precompute-features'")
             if attributes.get("version") != VERSION:
                 raise FormatError(f"{path}: feature file of version {attributes.get('version')}, known is {VERSION}")
-            latlon_deg = np.stack([safe_h5.read_array(file, name, 1) for name in ("lat_deg", "lon_deg")], axis=-1)
+            lat_deg, lon_deg = (safe_h5.read_array(file, name, 1) for name in ("lat_deg", "lon_deg"))
+            if len(lat_deg) != len(lon_deg):
+                raise FormatError(f"{path}: {len(lat_deg)} latitudes, {len(lon_deg)} longitudes; make it again")
+            latlon_deg = np.stack([lat_deg, lon_deg], axis=-1)
             labels = file.get("labels")
             encoders = _read_specs(attributes.get("encoders"), path)
             found = cls(

@@ -35,6 +35,7 @@ MAX_ATTRIBUTE_BYTES = 60_000  # what an object header holds
 STRING_BATCH_BYTES = 64 * 2**20
 ALIGNMENT = 4096  # large data sets begin at a page, where mapping them is cheapest
 
+_POINTER = np.dtype([("length", "<u4"), ("heap", "<u8"), ("number", "<u4")])
 _DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError, OverflowError, RecursionError)
 
 
@@ -188,6 +189,8 @@ def read_strings(file: h5py.File, name: str) -> list[str]:
     dataset = find_dataset(file, name, 1, "SO")
     limit = MAX_INFLATION * os.path.getsize(file.filename) + SMALL_BYTES
     variable = dataset.dtype.kind == "O"
+    if variable:
+        _check_lengths(file, dataset)
     batch = max(1, STRING_BATCH_BYTES // os.path.getsize(file.filename)) if variable else 2**16
     values: list[str] = []
     total = 0
@@ -201,6 +204,28 @@ def read_strings(file: h5py.File, name: str) -> list[str]:
     except _DAMAGE as error:
         raise FormatError(f"{file.filename}: {name} cannot be read ({first_line(error)}); make it again") from error
     return values
+
+
+def _check_lengths(file: h5py.File, dataset: h5py.Dataset) -> None:
+    """Raise FormatError where a string claims to be longer than the file: HDF5 makes room before it looks.
+
+    On disk, each is its length (4 bytes), the heap it lies in (8) and its number there (4).
+    """
+    size, refused = os.path.getsize(file.filename), f"{file.filename}: {dataset.name} cannot be read"
+    creation = dataset.id.get_create_plist()
+    if creation.get_nfilters() or creation.get_layout() == h5py.h5d.COMPACT:
+        raise FormatError(f"{refused}, its strings are packed; write them with fixed length or unpacked")
+    if creation.get_layout() == h5py.h5d.CHUNKED:
+        chunks = (dataset.id.get_chunk_info(number) for number in range(dataset.id.get_num_chunks()))
+        places = [(chunk.byte_offset, chunk.size) for chunk in chunks]
+    else:
+        places = [(dataset.id.get_offset() or 0, len(dataset) * _POINTER.itemsize)] if len(dataset) else []
+    with open(file.filename, "rb") as raw:
+        for offset, length in places:
+            raw.seek(offset)
+            pointers = np.frombuffer(raw.read(length // _POINTER.itemsize * _POINTER.itemsize), _POINTER)
+            if len(pointers) and int(pointers["length"].max()) > size:
+                raise FormatError(f"{refused}, a string in it claims more bytes than the file has; make it again")
 
 
 def read_attributes(file: h5py.File) -> dict[str, Any]:
