@@ -4,7 +4,6 @@ Only local files are read: a playlist that names network addresses opens nothing
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,14 @@ class Tally:
     """What happened while decoding."""
 
     damaged: set[int] = field(default_factory=set)  # numbers of packets that the decoder refused
+    corrupt: set[int] = field(default_factory=set)  # of those whose pictures it mended by guessing
     lost_frames: int = 0
+
+    def add(self, other: "Tally") -> None:
+        """Take in what happened elsewhere."""
+        self.damaged |= other.damaged
+        self.corrupt |= other.corrupt
+        self.lost_frames += other.lost_frames
 
 
 def open_container(path: Path) -> InputContainer:
@@ -95,12 +101,20 @@ def read_packets(container: InputContainer, stream: Any) -> Iterator[av.Packet]:
             errors += 1
 
 
-def decode_all(container: InputContainer, stream: VideoStream, tally: Tally | None = None) -> Iterator[av.VideoFrame]:
-    """Decode every packet in order, going on after damaged ones; what other ways of decoding must agree with."""
+def decode_all(
+    container: InputContainer, stream: VideoStream, tally: Tally | None = None, threads: int = 0
+) -> Iterator[av.VideoFrame]:
+    """Decode every packet in order, going on after damaged ones; what other ways of decoding must agree with.
+
+    threads: 0 is as many as there are cores; damaged packets cost others with more than 1.
+    """
+    tally = Tally() if tally is None else tally
     stream.codec_context.thread_type = "AUTO"
+    stream.codec_context.thread_count = threads
+    number = -1
     for number, packet in enumerate(read_packets(container, stream)):
-        yield from decode_packet(packet, tally or Tally(), number)
-    yield from drain(stream)
+        yield from decode_packet(packet, tally, number)
+    yield from drain(stream, tally, number)
 
 
 def decode_packet(packet: av.Packet, tally: Tally, number: int) -> list[av.VideoFrame]:
@@ -114,11 +128,13 @@ def decode_packet(packet: av.Packet, tally: Tally, number: int) -> list[av.Video
         return []
 
 
-def drain(stream: VideoStream) -> list[av.VideoFrame]:
-    """Get the frames that the decoder holds back for reordering."""
-    with suppress(av.FFmpegError, OSError):
+def drain(stream: VideoStream, tally: Tally, last: int) -> list[av.VideoFrame]:
+    """Get the frames that the decoder holds back for reordering, after packet `last`."""
+    try:
         return list(stream.codec_context.decode(None))
-    return []
+    except (av.FFmpegError, OSError):
+        tally.damaged.add(last)
+        return []
 
 
 def _is_mp4(path: Path) -> bool:

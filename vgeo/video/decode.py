@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 import av
+import numpy as np
 
 from vgeo.errors import FormatError
 from vgeo.formats.threads import cores
@@ -25,6 +26,7 @@ from vgeo.video.table import FrameTable, read_table, read_table_by_decoding
 
 log = logging.getLogger(__name__)
 
+_MOST_S = 1e9  # of a recording's time, 31 years: as frames.jsonl has it
 _FIRST_LOOK_PACKETS = 8  # enough to meet fields, hidden frames and missing references
 _MAX_THREADS = 8
 _MAX_AHEAD_BYTES = 256 * 2**20  # of finished frames that wait for their turn
@@ -49,6 +51,8 @@ class Video:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.tally = Tally()
+        self._wanted: list[int] = []  # rows that were asked for
+        self._threads = 0  # of decoding from the beginning to the end
         with open_container(path) as container:
             stream = video_stream(container, path)
             metadata = {**container.metadata, **stream.metadata}
@@ -60,13 +64,14 @@ class Video:
         first, trusted = self._first_look(table)
         if not (table.by_packets and trusted):
             log.debug("%s: its packets do not tell the frames' times, decoding it to learn them", path)
-            with open_container(path) as container:
-                table = read_table_by_decoding(container, video_stream(container, path), table)
+            table = self._learn(table)
         elif not self._key_frames_serve(table):
             log.debug("%s: its key frames do not show a whole picture at once, decoding from the beginning", path)
             table = replace(table, keys=table.keys[:1])
         if len(table) == 0:
             raise FormatError(f"{path}: no frame of its video can be decoded ({self.packets} packets)")
+        if table.time_s[-1] > _MOST_S:
+            raise FormatError(f"{path}: its times are damaged, they run to {table.time_s[-1]:.3g} s; convert it anew")
         self.table = table
         # The container's time of the first frame shown, which is the clip's time 0.
         self.first_frame_s = float(table.pts[0] * table.time_base)
@@ -76,6 +81,7 @@ class Video:
 
     def images(self, rows: Sequence[int], shape: Shape) -> Iterator[tuple[int, Pixels]]:
         """Yield (row, image) for the wanted rows, rising; a frame that cannot be decoded is left out and counted."""
+        self._wanted += rows
         if not self.table.by_packets:
             yield from self._images_by_counting(rows, shape)
             return
@@ -86,9 +92,12 @@ class Video:
         if threads > 1:
             yield from self._images_in_parallel(runs, shape, threads)
             return
-        with Reader(self.path, self.table, Converter(shape), self.tally, threads=0) as reader:
-            for run in runs:
-                yield from reader.images(run)
+        with Reader(self.path, self.table, Converter(shape), threads=0) as reader:
+            try:
+                for run in runs:
+                    yield from reader.images(run)
+            finally:
+                self.tally.add(reader.tally)
 
     def _images_in_parallel(self, runs: list[Run], shape: Shape, threads: int) -> Iterator[tuple[int, Pixels]]:
         """Give each thread a decoder of its own: groups of pictures are independent, so nothing is shared."""
@@ -99,7 +108,7 @@ class Video:
             try:
                 reader = readers.popleft()
             except IndexError:
-                reader = Reader(self.path, self.table, Converter(shape), self.tally, threads=1)
+                reader = Reader(self.path, self.table, Converter(shape), threads=1)
             try:
                 return list(reader.images(run))
             finally:
@@ -116,6 +125,7 @@ class Video:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
             for reader in readers:
+                self.tally.add(reader.tally)
                 reader.close()
 
     def _images_by_counting(self, rows: Sequence[int], shape: Shape) -> Iterator[tuple[int, Pixels]]:
@@ -123,11 +133,40 @@ class Video:
         wanted = set(rows)
         last = max(wanted, default=-1)
         with open_container(self.path) as container:
-            for row, frame in enumerate(decode_all(container, video_stream(container, self.path), self.tally)):
+            stream = video_stream(container, self.path)
+            for row, frame in enumerate(decode_all(container, stream, self.tally, self._threads)):
                 if row in wanted:
+                    if frame.is_corrupt:
+                        self.tally.corrupt.add(row)
                     yield row, convert(frame)
                 if row >= last:
                     return
+
+    @property
+    def doubtful_frames(self) -> int:
+        """How many of the frames that came follow damage, before the next key frame: they may show something else."""
+        table = self.table
+        bad = np.array(sorted(self.tally.damaged | self.tally.corrupt), np.int64)
+        if not len(bad):
+            return 0
+        wanted = np.array(self._wanted, np.int64)
+        packets = table.packet[wanted] if table.by_packets else wanted
+        keys = table.keys if len(table.keys) else np.zeros(1, np.int64)
+        group = np.searchsorted(keys, packets, side="right")
+        first_bad = np.searchsorted(bad, np.concatenate([[0], keys]))[group]  # of its group, or of one that follows
+        follows = (first_bad < len(bad)) & (bad[np.minimum(first_bad, len(bad) - 1)] <= packets)
+        return max(0, int(follows.sum()) - self.tally.lost_frames)
+
+    def _learn(self, table: FrameTable) -> FrameTable:
+        """Decode everything for the frames' times: in one thread where damage is met, as `decode_all` says."""
+        for self._threads in (0, 1):
+            tally = Tally()
+            with open_container(self.path) as container:
+                stream = video_stream(container, self.path)
+                found = read_table_by_decoding(container, stream, table, tally, self._threads)
+            if not tally.damaged:
+                break
+        return found
 
     def _first_look(self, table: FrameTable) -> tuple[av.VideoFrame, bool]:
         """Decode a few packets: the first frame, and whether the frames that come are those that the table tells."""
@@ -140,7 +179,7 @@ class Video:
                 found += decode_packet(packet, tally, fed)
                 if fed >= _FIRST_LOOK_PACKETS and found:
                     break
-            found += drain(stream)
+            found += drain(stream, tally, fed)
         if not found:
             raise FormatError(
                 f"{self.path}: no frame of its video can be decoded ({self.packets} packets, all damaged)"
@@ -155,9 +194,8 @@ class Video:
         if len(table.keys) < 2:
             return True
         key = int(table.keys[1])
-        tally = Tally()
-        with Reader(self.path, table, Converter(Shape()), tally, threads=1) as reader:
-            return any(True for _ in reader.frames(Run(key, key, ()), skip=False)) or bool(tally.damaged)
+        with Reader(self.path, table, Converter(Shape()), threads=1) as reader:
+            return any(True for _ in reader.frames(Run(key, key, ()), skip=False)) or bool(reader.tally.damaged)
 
 
 def _creation_time(metadata: dict[str, str]) -> datetime | None:

@@ -17,6 +17,7 @@ from vgeo.video.pixels import Converter, Pixels
 from vgeo.video.table import NO_TIME, FrameTable
 
 _MAX_REORDER = 16  # frames that H.264 and HEVC can hold back
+_REPEAT_BYTES = 64  # at most: a packet that only says that the picture stays (MPEG-4's N-VOP), not one that failed
 _SEEK_BYTES = 8 * 2**20  # less than that is read over: a seek is not free, and some containers land elsewhere
 
 
@@ -43,10 +44,14 @@ def plan(table: FrameTable, rows: Sequence[int]) -> list[Run]:
 
 
 class Reader:
-    """One decoder over one opened file. It moves forward through the packets, and opens the file anew to go back."""
+    """One decoder over one opened file. It moves forward through the packets, and opens the file anew to go back.
 
-    def __init__(self, path: Path, table: FrameTable, convert: Converter, tally: Tally, threads: int) -> None:
-        self._path, self._table, self._convert, self._tally, self._threads = path, table, convert, tally, threads
+    tally: what happened to it so far.
+    """
+
+    def __init__(self, path: Path, table: FrameTable, convert: Converter, threads: int) -> None:
+        self._path, self._table, self._convert, self._threads = path, table, convert, threads
+        self.tally = Tally()
         self._container: InputContainer | None = None
         self._stream: VideoStream | None = None
         self._packets: Iterator[av.Packet] = iter(())
@@ -72,9 +77,9 @@ class Reader:
         it: after an error, FFmpeg's threads lose packets that are whole, and frames that wait for their turn.
         """
         rows = deque(run.rows)
-        before = len(self._tally.damaged)
+        before = len(self.tally.damaged)
         for frame in self.frames(run, skip=True):
-            amiss = frame.is_corrupt or len(self._tally.damaged) > before
+            amiss = frame.is_corrupt or len(self.tally.damaged) > before
             if not rows or amiss or _pts(frame) > self._table.pts[rows[0]]:
                 break
             if frame.pts == self._table.pts[rows[0]]:
@@ -87,13 +92,15 @@ class Reader:
             yield from self._images_again(Run(start, run.stop, tuple(rows)), before)
 
     def _images_again(self, run: Run, damaged_before: int) -> Iterator[tuple[int, Pixels]]:
-        """Take what comes. A wanted frame that its packet did not give shows the frame before, unless by damage."""
+        """Take what comes. A small packet without a picture repeats the frame before, unless there is damage."""
         rows = deque(run.rows)
         previous: av.VideoFrame | None = None
         for frame in _in_order(self.frames(run, skip=False)):
             while rows and _pts(frame) > self._table.pts[rows[0]]:
                 yield from self._substitute(rows.popleft(), previous, damaged_before)
             if rows and frame.pts == self._table.pts[rows[0]]:
+                if frame.is_corrupt:
+                    self.tally.corrupt.add(int(self._table.packet[rows[0]]))
                 yield rows.popleft(), self._convert(frame)
             previous = frame
         while rows:
@@ -102,8 +109,9 @@ class Reader:
     def _substitute(
         self, row: int, previous: av.VideoFrame | None, damaged_before: int
     ) -> Iterator[tuple[int, Pixels]]:
-        if previous is None or len(self._tally.damaged) > damaged_before:
-            self._tally.lost_frames += 1
+        repeats = self._table.packet_bytes[self._table.packet[row]] <= _REPEAT_BYTES
+        if previous is None or not repeats or len(self.tally.damaged) > damaged_before:
+            self.tally.lost_frames += 1
         else:
             yield row, self._convert(previous)
 
@@ -118,8 +126,8 @@ class Reader:
                 break
             context.skip_frame = "NONREF" if skip and self._next not in wanted else "DEFAULT"
             self._next += 1
-            yield from decode_packet(packet, self._tally, self._next - 1)
-        yield from drain(stream)
+            yield from decode_packet(packet, self.tally, self._next - 1)
+        yield from drain(stream, self.tally, self._next - 1)
 
     def _go_to(self, number: int) -> VideoStream:
         """Have packet `number` come next, and the decoder ready for a key frame."""

@@ -45,10 +45,14 @@ class VideoSource:
         words = []
         if declared is not None and declared != self._video.packets:
             words.append(f"the container declares {declared} frames, {self._video.packets} are there")
+        elif declared is not None and declared != len(table):
+            words.append(f"the container declares {declared} frames, {len(table)} can be shown")
         if tally.damaged:
             words.append(f"{len(tally.damaged)} damaged packets skipped")
         if tally.lost_frames:
             words.append(f"{tally.lost_frames} wanted frames could not be decoded")
+        if doubtful := self._video.doubtful_frames:
+            words.append(f"{doubtful} frames follow damage and may be wrong")
         if not table.by_packets:
             words.append("timestamps are missing or run backwards, times were learnt by decoding everything")
         return words

@@ -81,7 +81,8 @@ class Sampling:
                 raise UsageError("--every-m needs a track: give --track, or another way of sampling such as --rate-hz")
             return rows_on_screen(time_s, _crossings_s(*track, self.every_m, self.start_s, end_s), end_s)
         if self.stride is not None or (take_all and not any(getattr(self, way) is not None for way in WAYS)):
-            inside = np.flatnonzero((time_s >= self.start_s - EPSILON_S) & (time_s < end_s - EPSILON_S))
+            begun = time_s >= self.start_s - EPSILON_S
+            inside = np.flatnonzero(begun if self.end_s is None else begun & (time_s < end_s - EPSILON_S))
             return inside[:: self.stride or 1]
         if self.count is not None:
             # The middles of `count` equal parts: no part of the clip counts twice.

@@ -3,9 +3,11 @@
 N frames in presentation order, P packets in file (decoding) order.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import groupby
 from typing import Any
 
 import av
@@ -15,10 +17,11 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from vgeo.records import Floats
-from vgeo.video.container import decode_all, read_packets
+from vgeo.video.container import Tally, decode_all, read_packets
 
 Ints = NDArray[np.int64]
 NO_TIME = np.iinfo(np.int64).min
+_MOST_STRAYS = 3  # in a row; more are a clock of their own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,9 +89,11 @@ def read_table(container: InputContainer, stream: VideoStream) -> FrameTable:
     )
 
 
-def read_table_by_decoding(container: InputContainer, stream: VideoStream, packets: FrameTable) -> FrameTable:
+def read_table_by_decoding(
+    container: InputContainer, stream: VideoStream, packets: FrameTable, tally: Tally, threads: int
+) -> FrameTable:
     """Decode everything to learn the frames' times; for AVI with B-frames, glued streams and the like."""
-    stamps = [(frame.pts, frame.dts) for frame in decode_all(container, stream)]
+    stamps = [(frame.pts, frame.dts) for frame in decode_all(container, stream, tally, threads)]
     period_s = float(1 / stream.average_rate) if stream.average_rate else 0.04
     step = max(1, round(period_s / float(packets.time_base)))
     # AVI has decoding times only, and libav hands them on as presentation times: take the ones that rise.
@@ -109,8 +114,9 @@ def read_table_by_decoding(container: InputContainer, stream: VideoStream, packe
 
 def _rising(stamps: Sequence[int | None], step: int) -> tuple[Ints, int]:
     """Times made to rise, and how many did not: a clock that starts again or stands still goes on one frame later."""
+    stamps, mended = _without_strays(stamps, step)
     times: list[int] = []
-    shift = mended = 0
+    shift = 0
     for stamp in stamps:
         follows = times[-1] + step if times else 0
         now = follows if stamp is None else stamp + shift
@@ -120,6 +126,45 @@ def _rising(stamps: Sequence[int | None], step: int) -> tuple[Ints, int]:
             mended += 1
         times.append(now)
     return np.array(times, np.int64), mended + sum(stamp is None for stamp in stamps)
+
+
+def _without_strays(stamps: Sequence[int | None], step: int) -> tuple[list[int | None], int]:
+    """Stamps with those set right that, few in a row, stand out of a clock that goes on after them; and how many."""
+    rises = _longest_rise(stamps)
+    cleaned, strays = list(stamps), 0
+    for rising, group in groupby(range(len(stamps)), key=rises.__contains__):
+        places = list(group)
+        count, after = len(places), places[-1] + 1
+        if rising or count > _MOST_STRAYS or after == len(stamps):
+            continue
+        end = stamps[after] or 0
+        begin = end - step * (count + 1) if places[0] == 0 else stamps[places[0] - 1] or 0
+        if end - begin > count:
+            for number, place in enumerate(places, start=1):
+                cleaned[place] = begin + (end - begin) * number // (count + 1)
+            strays += count
+    return cleaned, strays
+
+
+def _longest_rise(stamps: Sequence[int | None]) -> set[int]:
+    """Places of the longest row of stamps, not all neighbours, that rises."""
+    tails, at = list[int](), list[int]()  # the smallest last stamp of such a row of each length, and its place
+    before: dict[int, int] = {}
+    for place, stamp in enumerate(stamps):
+        if stamp is None:
+            continue
+        length = bisect_left(tails, stamp)
+        before[place] = at[length - 1] if length else -1
+        if length == len(tails):
+            tails.append(stamp)
+            at.append(place)
+        else:
+            tails[length], at[length] = stamp, place
+    found, place = set[int](), at[-1] if at else -1
+    while place >= 0:
+        found.add(place)
+        place = before[place]
+    return found
 
 
 def to_seconds(pts: Ints, time_base: Fraction) -> Floats:
