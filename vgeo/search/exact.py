@@ -1,8 +1,9 @@
 """Exact search: the best keys of a gallery for many queries, and how the probability spreads around an answer.
 
 Everything is float32 and nothing is approximated: keys of places 100 m apart differ by 0.0005 in cosine, and any lossy
-type or graph index gives other answers there. Keys are read in chunks, so they may be a memory-mapped array that is
-larger than memory; each chunk serves all queries before the next is read.
+type or graph index gives other answers there. What is best is settled in float64; see `settle`. Keys are read in
+chunks, so they may be a memory-mapped array that is larger than memory; each chunk serves all queries before the next
+is read.
 
 Shapes: N queries, G gallery keys, E embedding width, K answers a query; n and c a chunk of queries and of keys.
 """
@@ -16,17 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from vgeo.geo.sphere import EARTH_RADIUS_KM, unit_vectors
-
-Keys = Tensor | NDArray[np.float32]
+from vgeo.geo.sphere import unit_vectors
+from vgeo.search.radius import BINS, bin_of, half_radius_km, near_chord2
+from vgeo.search.settle import Keys, in_order, scores_of, slack
 
 _KEY_CHUNK = 32_768
 _QUERY_CHUNK = 1024  # 1024 x 32768 scores: 128 MiB
+_MORE = 8  # candidates at least, beside those asked for, that float64 decides among
 _BLOCK = 64  # scores whose maximum stands for them in the first of two selections
-
-# Squared chords on the unit sphere are binned by the leading bits of their float32: exponent and 4 bits of mantissa.
-_BIN_SHIFT = 23 - 4
-_CHORD2_FLOOR = 2.0**-47  # 0.5 m; below it rounding decides, and a distance counts as zero
 
 
 class TopK(NamedTuple):
@@ -41,7 +39,8 @@ class TopK(NamedTuple):
 def top_k(queries_NE: Tensor, keys_GE: Keys, k: int, *, scale: float | None = None, chunk: int = _KEY_CHUNK) -> TopK:
     """Return the k best keys of each query by dot product; all of them when there are fewer than k.
 
-    keys_GE: float32, a tensor or a (memory-mapped) array; moved to the queries' device chunk by chunk.
+    keys_GE: float32, a tensor or a (memory-mapped) array; moved to the queries' device chunk by chunk. Normalised: the
+    proof that nothing else is among the best, up to rounding, takes lengths up to 1.02.
     scale: also return the log-sum-exp over the whole gallery, which makes exp(scale * score - log_total) a probability.
     Raises ValueError for an empty gallery or k < 1.
     """
@@ -49,18 +48,21 @@ def top_k(queries_NE: Tensor, keys_GE: Keys, k: int, *, scale: float | None = No
         raise ValueError(f"top {k} of {len(keys_GE)} keys: both must be at least 1")
     n_queries, device = len(queries_NE), queries_NE.device
     k = min(k, len(keys_GE))
-    best = torch.full((n_queries, k), -torch.inf, device=device)
-    index = torch.zeros((n_queries, k), dtype=torch.int64, device=device)
+    wide = min(k + max(_MORE, k // 4), len(keys_GE))
+    best = torch.full((n_queries, wide), -torch.inf, device=device)
+    index = torch.zeros((n_queries, wide), dtype=torch.int64, device=device)
     log_total = torch.full((n_queries,), -torch.inf, dtype=torch.float64, device=device)
     for first, rows, scores_nc in _scored(queries_NE, keys_GE, chunk, _QUERY_CHUNK):
-        found, at = _select(scores_nc, k)
-        # What was found before lies on lower rows and stands first, and the sort is stable: ties keep the lowest row.
-        merged, order = torch.cat([best[rows], found], 1).sort(dim=1, descending=True, stable=True)
-        best[rows] = merged[:, :k]
-        index[rows] = torch.cat([index[rows], at + first], 1).gather(1, order[:, :k])
+        _merge(best, index, rows, scores_nc, first)
         if scale is not None:
             log_total[rows] = torch.logaddexp(log_total[rows], _log_sum_exp(scores_nc, scale))
-    return TopK(best, index, None if scale is None else log_total)
+    scores_NK, index_NK, least_N = _settled(queries_NE, keys_GE, index, k)
+    if wide < len(keys_GE):  # what is not among the candidates scores at most as the last of them, but for rounding
+        reach_N = best[:, -1] + slack(queries_NE)
+        unsure = (~(least_N > reach_N)).nonzero()[:, 0]
+        if len(unsure):
+            scores_NK[unsure], index_NK[unsure] = _in_float64(queries_NE[unsure], keys_GE, k, chunk)
+    return TopK(scores_NK, index_NK, None if scale is None else log_total)
 
 
 class Spread(NamedTuple):
@@ -116,10 +118,10 @@ def spread_of(
     """
     n_queries, device = len(queries_NE), queries_NE.device
     answers_N3 = torch.from_numpy(unit_vectors(answers_deg)).to(device)
-    near2 = (2 * np.sin(min(within_km / EARTH_RADIUS_KM, np.pi) / 2)) ** 2
+    near2 = near_chord2(within_km)
     confidence = torch.zeros(n_queries, dtype=torch.float64, device=device)
     two = torch.full((), 2.0, dtype=torch.float64, device=device)
-    histogram = torch.zeros(n_queries, _BINS, dtype=torch.float64, device=device)
+    histogram = torch.zeros(n_queries, BINS, dtype=torch.float64, device=device)
     for share in shares:
         points_G3 = unit_vectors(share.latlon_deg)
         for first, rows, scores_nc in _scored(queries_NE, share.keys_GE, chunk, 256):
@@ -129,28 +131,57 @@ def spread_of(
             if share.left_G is not None:
                 mass_nc.mul_(torch.from_numpy(share.left_G[first : first + width]).to(device))
             chord2_nc = torch.addmm(two, answers_N3[rows], points_c3.T, alpha=-2)
-            row_bins = _BINS * torch.arange(n, device=device, dtype=torch.int32)[:, None]
-            bins_nc = _bin(chord2_nc.float()).add_(row_bins)
-            histogram[rows] += torch.bincount(bins_nc.ravel(), mass_nc.ravel(), n * _BINS).reshape(n, _BINS)
+            row_bins = BINS * torch.arange(n, device=device, dtype=torch.int32)[:, None]
+            bins_nc = bin_of(chord2_nc.float()).add_(row_bins)
+            histogram[rows] += torch.bincount(bins_nc.ravel(), mass_nc.ravel(), n * BINS).reshape(n, BINS)
             confidence[rows] += mass_nc.mul_(chord2_nc <= near2).sum(1)
-    cumulative = histogram.cumsum(1)
-    half = (cumulative < cumulative[:, -1:] / 2).sum(1)
-    radius = EARTH_RADIUS_KM * 2 * torch.asin((_upper_edge2(half).sqrt() / 2).clamp(max=1))
-    return Spread(confidence.clamp(max=1), torch.where(half == 0, 0.0, radius))
+    return Spread(confidence.clamp(max=1), half_radius_km(histogram))
 
 
-def _scored(queries_NE: Tensor, keys_GE: Keys, chunk: int, queries_chunk: int) -> Iterator[tuple[int, slice, Tensor]]:
-    """Yield (first key's row, queries' rows, scores [n, c] float32) for every pair of chunks."""
+def _scored(
+    queries_NE: Tensor, keys_GE: Keys, chunk: int, queries_chunk: int, dtype: torch.dtype = torch.float32
+) -> Iterator[tuple[int, slice, Tensor]]:
+    """Yield (first key's row, queries' rows, scores [n, c]) for every pair of chunks."""
     device = queries_NE.device
-    queries_NE = queries_NE.float()
+    queries_NE = queries_NE.to(dtype)
     with torch.autocast(device.type, enabled=False):
         for first in range(0, len(keys_GE), chunk):
             part = keys_GE[first : first + chunk]
             keys_cE = torch.from_numpy(np.array(part, np.float32)) if isinstance(part, np.ndarray) else part.float()
-            keys_Ec = keys_cE.to(device).T
+            keys_Ec = keys_cE.to(device, dtype).T
             for start in range(0, len(queries_NE), queries_chunk):
                 rows = slice(start, min(start + queries_chunk, len(queries_NE)))
                 yield first, rows, queries_NE[rows] @ keys_Ec
+
+
+def _merge(best_NK: Tensor, index_NK: Tensor, rows: slice, scores_nc: Tensor, first: int) -> None:
+    """Take the best of a chunk of keys, the first of which is on row `first`, among the best of some queries."""
+    k = best_NK.shape[1]
+    found, at = _select(scores_nc, k)
+    # What was found before lies on lower rows and stands first, and the sort is stable: ties keep the lowest row.
+    merged, order = torch.cat([best_NK[rows], found], 1).sort(dim=1, descending=True, stable=True)
+    best_NK[rows] = merged[:, :k]
+    index_NK[rows] = torch.cat([index_NK[rows], at + first], 1).gather(1, order[:, :k])
+
+
+def _settled(queries_NE: Tensor, keys_GE: Keys, index_NM: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The k best of the candidates by their settled scores: scores, rows [N, k], and the least of these scores [N]."""
+    n, m = index_NM.shape
+    query_P = torch.arange(n, device=index_NM.device).repeat_interleave(m)
+    score_P = scores_of(queries_NE, keys_GE, query_P, index_NM.ravel())
+    order = in_order(query_P, score_P, index_NM.ravel())
+    score_NK, row_NK = (values[order].view(n, m)[:, :k] for values in (score_P, index_NM.ravel()))
+    return score_NK, row_NK, score_NK[:, -1]
+
+
+def _in_float64(queries_NE: Tensor, keys_GE: Keys, k: int, chunk: int) -> tuple[Tensor, Tensor]:
+    """What `top_k` finds where float32 cannot tell candidates from the rest: many keys are nearly alike."""
+    n, device = len(queries_NE), queries_NE.device
+    best = torch.full((n, k), -torch.inf, device=device)
+    index = torch.zeros((n, k), dtype=torch.int64, device=device)
+    for first, rows, scores_nc in _scored(queries_NE, keys_GE, chunk, _QUERY_CHUNK, torch.float64):
+        _merge(best, index, rows, scores_nc.float(), first)
+    return best, index
 
 
 def _select(scores_nc: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -189,21 +220,3 @@ def _stable_top_k(values_nc: Tensor, k: int) -> tuple[Tensor, Tensor]:
 def _log_sum_exp(scores_nc: Tensor, scale: float) -> Tensor:
     """log of the sum of exp(scale * score) over a chunk: [n] float64."""
     return torch.logsumexp(scale * scores_nc, 1).double()
-
-
-def _bin(chord2: Tensor) -> Tensor:
-    """Bin of a squared chord, ascending with it; 0 for everything below the floor."""
-    return chord2.clamp(min=_CHORD2_FLOOR).view(torch.int32).bitwise_right_shift_(_BIN_SHIFT).sub_(_BIN_OFFSET)
-
-
-def _upper_edge2(bins: Tensor) -> Tensor:
-    """Squared chord at which the next bin begins, float64."""
-    return ((bins + _BIN_OFFSET + 1) << _BIN_SHIFT).int().view(torch.float32).double()
-
-
-def _bits(chord2: float) -> int:
-    return int(np.float32(chord2).view(np.int32)) >> _BIN_SHIFT
-
-
-_BIN_OFFSET = _bits(_CHORD2_FLOOR)
-_BINS = _bits(4.0) - _BIN_OFFSET + 2  # up to the antipode, whose squared chord may round above 4
