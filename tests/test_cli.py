@@ -173,3 +173,9 @@ def test_completion_protocol_answers(shell: str) -> None:
     )
     done = vgeo(env={**os.environ, "_VGEO_COMPLETE": f"complete_{shell}", **words})
     assert "doctor" in done.stdout
+
+
+@pytest.mark.parametrize(("forced", "colored"), [({}, False), ({"FORCE_COLOR": "1"}, True)])
+def test_help_in_a_pipe_is_plain_on_github_too(forced: dict[str, str], colored: bool) -> None:
+    plain = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "PY_COLORS", "FORCE_COLOR")}
+    assert ("\x1b" in vgeo("doctor", "--help", env=plain | {"GITHUB_ACTIONS": "true"} | forced).stdout) == colored

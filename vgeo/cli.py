@@ -89,6 +89,7 @@ register(app)
 def main() -> NoReturn:
     """Entry point of the console script."""
     _open_closed_streams()
+    _leave_pipes_plain()
     # A polite kill, as of `timeout` or a batch system: unfinished files are removed on the way out.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     code = run(sys.argv[1:])
@@ -177,6 +178,13 @@ def _open_closed_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  # open for good
+
+
+def _leave_pipes_plain() -> None:
+    """Take help in a pipe for what it is on GitHub's machines too, where Typer colors it; FORCE_COLOR still does."""
+    forced = os.environ.get("FORCE_COLOR") or os.environ.get("PY_COLORS")
+    if "GITHUB_ACTIONS" in os.environ and not forced and not sys.stdout.isatty():
+        os.environ["_TYPER_FORCE_DISABLE_TERMINAL"] = "1"
 
 
 def _silence_stdout() -> None:

@@ -17,6 +17,13 @@ from vgeo.cli import COMMANDS, app
 
 RELEASE_DATE = "2026-11-20"
 SHELLS = {"bash": "vgeo.bash", "zsh": "_vgeo", "fish": "vgeo.fish"}
+_LINE_BYTES = 72  # mandoc asks for 80 at most, and counts a letter with an accent as many
+# Found in $fpath, the file is loaded at the first Tab as the function _vgeo: that has to complete too.
+_ZSH_FIRST = """
+if [[ $funcstack[1] == _vgeo ]]; then
+  _vgeo_completion
+fi
+"""
 EXIT_CODES = {
     0: "all done",
     2: "usage: the command's words do not fit",
@@ -40,6 +47,7 @@ def completions() -> dict[str, str]:
     for shell, name in SHELLS.items():
         script = get_completion_script(prog_name="vgeo", complete_var="_VGEO_COMPLETE", shell=shell)
         texts[name] = script.strip() + "\n"
+    texts[SHELLS["zsh"]] += _ZSH_FIRST
     return texts
 
 
@@ -59,17 +67,17 @@ def _page(title: str, command: Any, example: str) -> str:
     lines = [
         f'.TH {title.upper()} 1 "{RELEASE_DATE}" "vgeo {__version__}" "vgeo manual"',
         ".SH NAME",
-        f"{_escape(title)} \\- {_escape(_decapitalise(paragraphs[0].rstrip('.')))}",
+        _fill(f"{_escape(title)} \\- {_escape(_decapitalise(paragraphs[0].rstrip('.')))}"),
         ".SH SYNOPSIS",
         _synopsis(title.replace("-", " ", 1), command),
         ".SH DESCRIPTION",
-        "\n.PP\n".join(_escape(paragraph) for paragraph in paragraphs),
+        "\n.PP\n".join(_fill(_escape(paragraph)) for paragraph in paragraphs),
     ]
     subcommands = getattr(command, "commands", {})
     for panel, names in COMMANDS.items() if subcommands else ():
         lines += [f".SH {panel.upper()} COMMANDS"]
         for name in names:
-            lines += [".TP", f".BR vgeo\\-{_escape(name)} (1)", _escape(subcommands[name].help.split("\n\n")[0])]
+            lines += [".TP", f".BR vgeo\\-{_escape(name)} (1)", _fill(_escape(subcommands[name].help.split("\n\n")[0]))]
     arguments = [p for p in command.params if p.param_type_name == "argument"]
     if arguments:
         lines += [".SH ARGUMENTS", *(line for p in arguments for line in _entry(f"\\fI{_escape(_argument(p))}\\fR", p))]
@@ -116,7 +124,7 @@ def _entry(head: str, parameter: Any) -> list[str]:
     default = parameter.default
     if default not in (None, False, 0, "", ()) and not callable(default) and getattr(parameter, "show_default", True):
         text += f" Default: {default}."
-    return [".TP", head, _escape(text)]
+    return [".TP", head, _fill(_escape(text))]
 
 
 def _decapitalise(text: str) -> str:
@@ -127,6 +135,18 @@ def _escape(text: str) -> str:
     """Text for roff: backslashes, hyphens that are typed, and a leading dot or quote."""
     safe = text.replace("\\", "\\e").replace("-", "\\-")
     return "\\&" + safe if safe[:1] in ".'" else safe
+
+
+def _fill(text: str) -> str:
+    """Break escaped text into lines of a page's width, none of which begins like a request."""
+    lines, line = [], ""
+    for word in text.split(" "):
+        if line and len(f"{line} {word}".encode()) > _LINE_BYTES:
+            lines.append(line)
+            line = "\\&" + word if word[:1] in ".'" else word
+        else:
+            line = f"{line} {word}" if line else word
+    return "\n".join([*lines, line])
 
 
 def main(root: Path) -> None:
