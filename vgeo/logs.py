@@ -61,7 +61,9 @@ class _LevelFormatter(logging.Formatter):
     """Plain text for information; the level in front of everything else."""
 
     def format(self, record: logging.LogRecord) -> str:
-        text = record.getMessage()
+        # Names from a stranger's file may hold newlines and escape codes; the newlines of our own words stay.
+        ours = "\n" if "\n" in str(record.msg) else ""
+        text = "".join(letter if letter.isprintable() or letter in ours else " " for letter in record.getMessage())
         return text if record.levelno == logging.INFO else f"{record.levelname.lower()}: {text}"
 
 

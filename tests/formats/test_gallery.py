@@ -178,7 +178,9 @@ def test_hostile_csv(tmp_path: Path, text: str, says: str) -> None:
 
 def test_csv_of_others(tmp_path: Path) -> None:
     path = tmp_path / "g.csv"
-    path.write_bytes("\ufeffid;Longitude;Latitude\r\n7;13.2;55.7\r\n\r\n8;-70,1;1\r\n".encode())
+    path.write_bytes("\ufeffid;Longitude;Latitude\r\n7;13.2;55.7\r\n\r\n8;-70,5;1\r\n".encode())
+    assert read_gallery(path).latlon_deg.tolist() == [[55.7, 13.2], [1, -70.5]], "commas of decimals"
+    path.write_bytes("\ufeffid;Longitude;Latitude\r\n7;13.2;55.7\r\n\r\n8;-70x1;1\r\n".encode())
     with pytest.raises(FormatError, match="entry 2"):
         read_gallery(path)
     path.write_bytes("\ufeffid;Longitude;Latitude\r\n7;13.2;55.7\r\n".encode())

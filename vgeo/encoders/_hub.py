@@ -177,7 +177,7 @@ def load_transformers(
 
 
 def _check_config(folder: Path) -> None:
-    """Raise FormatError for the config.json of a model far larger than its weights: it is built before they are read."""
+    """Raise FormatError for the config.json of a model far larger than its weights, built before they are read."""
     weights = sum(file.stat().st_size for file in folder.iterdir() if file.suffix in (".safetensors", ".bin"))
     try:
         if (folder / "config.json").stat().st_size > _MOST_CONFIG_BYTES:

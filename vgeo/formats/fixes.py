@@ -58,6 +58,7 @@ class Fixes:
 
         Raises FormatError that names `where`.
         """
+        video_id = video_id.encode(errors="replace").decode()  # JSON can hold halves of letters, and files cannot
         what = f"{where}: track {video_id}"
         if not self.latlon_deg:
             raise FormatError(f"{what}: holds no positions")

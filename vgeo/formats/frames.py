@@ -61,7 +61,7 @@ def _record(value: Any, where: str) -> FrameRecord:
                 "video_id": _text(known["video_id"]),
                 "frame_index": int(known["frame_index"]),
                 "time_s": _seconds(known["time_s"]),
-                "path": _inside(_text(known["path"])),
+                "path": _inside(known["path"]),
                 "labels": {_text(str(k)): _text(str(v)) for k, v in (known.get("labels") or {}).items()},
             }
         )
@@ -94,11 +94,14 @@ def _seconds(value: Any) -> float:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{value!r} is not text")
-    return value.encode(errors="replace").decode()  # halves of letters, which JSON can hold and a file cannot
+    # Halves of letters and NUL, which JSON can hold and a file, or HDF5, cannot.
+    return value.encode(errors="replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
-def _inside(path: str) -> str:
+def _inside(path: Any) -> str:
     """A frame lies beside its frames.jsonl or below: a file from a stranger must not name others."""
+    if not isinstance(path, str) or not path:
+        raise ValueError(f"path {path!r} is no name of a file")
     if os.path.isabs(path) or ".." in Path(path).parts or "\0" in path:
         raise ValueError(f"path {path!r} leaves the folder")
     return path

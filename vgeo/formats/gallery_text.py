@@ -6,6 +6,7 @@ In GeoJSON, and only there, a position is [lon, lat] (RFC 7946).
 import csv
 import io
 import os
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from vgeo.errors import FormatError
 from vgeo.formats.fixes import number
-from vgeo.formats.streams import dump_json, parse_json, read_text
+from vgeo.formats.streams import dump_json, lines_of, parse_json, read_text
 from vgeo.formats.tables import LAT, LON, guarded, unguarded
 from vgeo.geo.sphere import DECIMALS
 
@@ -44,30 +45,39 @@ def parse_csv(text: str, where: str | os.PathLike[str]) -> tuple[NDArray[np.floa
     """Parse a table with a header that names a latitude and a longitude; every other column becomes a label."""
     header_line = text.split("\n", 1)[0]
     delimiter = max(",;\t|", key=header_line.count)
-    try:
-        rows = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter, strict=True) if row]
-    except csv.Error as error:
-        raise FormatError(f"{where}: not CSV ({error})") from error
-    if not rows:
+    rows = _rows(text, delimiter, where)
+    header = [name.strip() for name in next(rows, [])]
+    if not header:
         raise FormatError(f"{where}: empty; expected a header LAT,LON and one line a place")
-    header = [name.strip() for name in rows.pop(0)]
     lat, lon = (_column(header, names, where) for names in (LAT, LON))
     if len(set(header)) != len(header):
         raise FormatError(f"{where}: two columns have the same name: {header_line.strip()[:80]!r}")
-    positions = []
+    positions = array("d")
+    others = [column for column in range(len(header)) if column not in (lat, lon)]
+    texts: dict[int, list[str]] = {column: [] for column in others}
+    same: dict[str, str] = {}  # millions of places share a few names
     for count, row in enumerate(rows, 1):
         if len(row) != len(header):
             raise FormatError(f"{where}: entry {count} has {len(row)} columns, the header {len(header)}")
+        pair = [row[lat], row[lon]]
         try:
-            positions.append((float(row[lat]), float(row[lon])))
+            positions.extend(float(cell if delimiter == "," else cell.replace(",", ".")) for cell in pair)
         except ValueError as error:
-            raise FormatError(f"{where}: entry {count}: {row[lat]!r}, {row[lon]!r} are not degrees") from error
-    labels = {
-        name: _texts([unguarded(row[column]) for row in rows])
-        for column, name in enumerate(header)
-        if column not in (lat, lon)
-    }
+            raise FormatError(
+                f"{where}: entry {count}: {row[lat][:40]!r}, {row[lon][:40]!r} are not degrees"
+            ) from error
+        for column in others:
+            text = unguarded(row[column])
+            texts[column].append(same.setdefault(text, text))
+    labels = {header[column]: _texts(texts[column]) for column in others}
     return np.array(positions, np.float64).reshape(-1, 2), labels
+
+
+def _rows(text: str, delimiter: str, where: str | os.PathLike[str]) -> Iterator[list[str]]:
+    try:
+        yield from (row for row in csv.reader(lines_of(text), delimiter=delimiter, strict=True) if row)
+    except csv.Error as error:
+        raise FormatError(f"{where}: not CSV ({error})") from error
 
 
 def _column(header: Sequence[str], names: Sequence[str], where: str | os.PathLike[str]) -> int:

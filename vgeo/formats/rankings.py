@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vgeo.errors import FormatError, InputError
-from vgeo.formats.streams import atomic_write, is_stdio
+from vgeo.formats.streams import atomic_write, is_stdio, open_input
 from vgeo.search.members import NONE, Ints
 
 _BLOCK = 2**20  # characters read at a time
@@ -166,11 +166,11 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[IO[str]]:
     if is_stdio(path):
         yield io.TextIOWrapper(sys.stdin.buffer, "utf-8-sig")
     elif os.fspath(path).endswith(".gz"):
-        with gzip.open(path, "rt", encoding="utf-8-sig") as text:
+        with open_input(path) as packed, gzip.open(packed, "rt", encoding="utf-8-sig") as text:
             yield cast(IO[str], text)
     else:
-        with open(path, encoding="utf-8-sig") as plain:
-            yield plain
+        with open_input(path) as raw:
+            yield io.TextIOWrapper(raw, "utf-8-sig")
 
 
 class _Scanner:

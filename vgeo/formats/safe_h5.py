@@ -11,6 +11,7 @@ skeleton reserves for them: contiguous, uncompressed, so that readers can map th
 import json
 import math
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -246,6 +247,8 @@ def _check_file(path: str | os.PathLike[str]) -> int:
     if is_stdio(path):
         raise InputError("-: HDF5 cannot be read from a stream; give a file name")
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # not even opened: of a pipe that would be waited for
+            raise InputError(f"{path}: not a file; HDF5 cannot be read from pipes, devices or folders")
         with open(path, "rb") as file:
             head = file.read(len(SIGNATURE))
             size = os.fstat(file.fileno()).st_size

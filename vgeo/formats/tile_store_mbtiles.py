@@ -123,6 +123,8 @@ class MBTiles(TileStore):
 def _open(path: Path) -> sqlite3.Connection:
     """Open for reading; a file that nobody is writing to gets no locks and no files beside it either."""
     try:
+        if path.exists() and not path.is_file():  # not even opened: of a pipe that would be waited for
+            raise InputError(f"{path}: not a file; MBTiles cannot be read from pipes or devices")
         with path.open("rb") as file:
             signature = file.read(len(_SIGNATURE))
     except OSError as error:

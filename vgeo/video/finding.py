@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from vgeo.errors import InputError
+from vgeo.errors import FormatError, InputError
 from vgeo.records import FrameRecord
 from vgeo.video.tars import SUFFIX as TAR_SUFFIX
 from vgeo.video.tars import Member, Sample, members_of
@@ -23,6 +23,8 @@ VIDEO_SUFFIXES = frozenset(
 )
 IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"))
 FRAMES_FILE = "frames.jsonl"
+_LISTS = (".txt", ".lst")
+_LONGEST_NAME = 255  # bytes, on file systems
 
 Kind = Literal["video", "images", "frames"]
 
@@ -97,7 +99,7 @@ def _clips_of(item: str, leave_out: str | None) -> Iterator[Clip]:
                 yield from _clips_of(line.strip(), leave_out)
     elif path.is_dir():
         yield from _clips_of_folder(path, leave_out)
-    elif path.suffix.lower() in (".txt", ".lst") and path.is_file():
+    elif path.suffix.lower() in _LISTS and path.is_file():
         yield from _clips_of_list(path, leave_out)
     elif path.suffix.lower() == ".jsonl" and path.is_file():
         yield from _clips_of_frames(path)
@@ -146,8 +148,12 @@ def _clips_of_list(path: Path, leave_out: str | None) -> Iterator[Clip]:
         name = line.strip()
         if not name or name.startswith("#"):
             continue
-        beside = path.parent / name  # relative to where we are, as `find` prints it, else to the list
-        yield from _clips_of(name if os.path.exists(name) or not beside.exists() else str(beside), leave_out)
+        if "\0" in name or any(len(os.fsencode(part)) > _LONGEST_NAME for part in name.split("/")):
+            raise FormatError(f"{path}: {name[:80]!r} is no name of a file")
+        if name.lower().endswith(_LISTS):
+            raise FormatError(f"{path}: names another list, {name[:80]}; give each list by itself")
+        beside = str(path.parent / name)  # relative to where we are, as `find` prints it, else to the list
+        yield from _clips_of(name if os.path.exists(name) or not os.path.exists(beside) else beside, leave_out)
 
 
 def _clips_of_frames(path: Path) -> Iterator[Clip]:
