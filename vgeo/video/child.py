@@ -21,8 +21,8 @@ from vgeo.video import container
 from vgeo.video.messages import Link, Pulse
 from vgeo.video.pixels import Shape
 from vgeo.video.recording import VideoSource
+from vgeo.video.shelf import Giver
 
-PULSE_S = 1.0
 _PR_SET_PDEATHSIG = 1
 
 
@@ -34,9 +34,9 @@ def main() -> None:
     limit_memory(settings["memory_bytes"])
     link = Link(0, _take_stdout())
     _send_logs(link, settings["log_level"])
-    container.tell_progress(Pulse(link, PULSE_S))
+    container.watch(Pulse(link, settings["pulse_s"]))
     link.send({"is": "ready"})
-    server = _Server(link)
+    server = _Server(link, Giver(link, settings["shared"]))
     try:
         while True:
             words, _ = link.receive()
@@ -48,15 +48,15 @@ def main() -> None:
 class _Server:
     """Answers requests about one clip at a time, the last that was opened."""
 
-    def __init__(self, link: Link) -> None:
-        self._link = link
+    def __init__(self, link: Link, giver: Giver) -> None:
+        self._link, self._giver = link, giver
         self._source: VideoSource | None = None
 
     def answer(self, words: dict[str, Any]) -> None:
         """Answer one request, an error by its kind and text."""
         try:
             getattr(self, "_" + words.pop("do"))(**words)
-        except BrokenPipeError:
+        except (BrokenPipeError, EOFError):
             raise
         except VgeoError as error:
             self._link.send({"is": "error", "kind": type(error).__name__, "said": str(error)})
@@ -93,8 +93,7 @@ class _Server:
 
     def _images(self, rows: list[int], size: int | None, square: bool) -> None:
         source = self._opened()
-        for row, image in source.images(rows, Shape(size, square)):
-            self._link.send({"is": "image", "row": row, "shape": image.shape}, image)
+        self._giver.images(source.images(rows, Shape(size, square)), most=len(rows))
         self._link.send({"is": "end", "remarks": source.remarks()})
 
     def _opened(self) -> VideoSource:

@@ -21,7 +21,9 @@ from typing import Any
 import numpy as np
 
 import vgeo
-from vgeo.video.messages import Link, Message, Nonsense, Silence
+from vgeo.video.messages import Link, Message, NonsenseError, SilenceError
+from vgeo.video.pixels import Pixels
+from vgeo.video.shelf import Taker, shared_memory
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +33,9 @@ STALL_S = 30.0  # no file needs that long between two packets; a disk that sleep
 _MEMORY_SHARE = 0.5
 _LEAST_MEMORY_BYTES = 6 * 2**30
 _END_S = 5.0  # to be gone after its pipe has closed
+
+
+_Answer = Future["subprocess.Popen[bytes]"]
 
 
 class NoChildError(Exception):
@@ -44,12 +49,13 @@ class LostError(Exception):
 class Child:
     """One process and the pipes to it. Used by one thread at a time."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", stall_s: float) -> None:
+    def __init__(self, process: "subprocess.Popen[bytes]", shared: int | None, stall_s: float) -> None:
         assert process.stdin is not None and process.stdout is not None
-        self._process, self._stall_s = process, stall_s
+        self._process, self._shared, self._stall_s = process, shared, stall_s
         self._link = Link(os.dup(process.stdout.fileno()), os.dup(process.stdin.fileno()))
         process.stdin.close()
         process.stdout.close()
+        self._taker = Taker(self._link, shared)
         self.idle = False  # whether all that was asked has been answered
         self._closed = False
 
@@ -66,23 +72,34 @@ class Child:
         except BrokenPipeError:
             raise LostError(self._how_it_ended()) from None
 
-    def receive(self) -> Message:
+    def receive(self, stall_s: float | None = None) -> Message:
         """Return the next message that is more than a sign of life. Raises LostError."""
+        limit_s = stall_s or self._stall_s
         try:
             while True:
-                words, raw = self._link.receive(self._stall_s)
+                words, raw = self._link.receive(limit_s)
                 if words.get("is") == "log":
                     logging.getLogger(str(words["logger"])).log(int(words["level"]), "%s", words["said"])
                 elif words.get("is") != "alive":
                     return words, raw
-        except Silence:
+        except SilenceError:
             self.end()
-            raise LostError(f"was ended, for it made no progress for {self._stall_s:g} s") from None
-        except Nonsense:
-            self.end()
-            raise LostError("was ended, for it sent nonsense") from None
+            raise LostError(f"was ended, for it made no progress for {limit_s:g} s") from None
+        except NonsenseError:
+            raise self._nonsense() from None
         except (EOFError, ConnectionError):
             raise LostError(self._how_it_ended()) from None
+
+    def image(self, message: Message) -> Pixels:
+        """The image of a message. Raises LostError."""
+        try:
+            return self._taker.image(message)
+        except NonsenseError:
+            raise self._nonsense() from None
+
+    def end_images(self) -> None:
+        """Let go of the memory in which images came."""
+        self._taker.end()
 
     def end(self) -> None:
         """Kill the process, unless it is gone, and let go of the pipes."""
@@ -91,14 +108,24 @@ class Child:
             self._closed = True
             self._process.kill()
             self._process.wait()
-            self._link.close()
+            self._close()
 
     def forget(self) -> None:
         """Let go of the pipes in a fork of the process that it belongs to."""
         if not self._closed:
             self._closed = True
             self._process.returncode = 0  # not this process's child, so nothing to wait for
-            self._link.close()
+            self._close()
+
+    def _close(self) -> None:
+        self._link.close()
+        self._taker.end()
+        if self._shared is not None:
+            os.close(self._shared)
+
+    def _nonsense(self) -> LostError:
+        self.end()
+        return LostError("was ended, for it sent nonsense")
 
     def _how_it_ended(self) -> str:
         with suppress(subprocess.TimeoutExpired):
@@ -123,6 +150,7 @@ class Children:
         self._idle: list[Child] = []
         self._lock = threading.Lock()
         self._starter: _Starter | None = None
+        self._could, self._cannot = False, ""  # whether one was started ever, and why the first was not
 
     def take(self) -> Child:
         """Return a process that is ready. Raises NoChildError."""
@@ -160,24 +188,30 @@ class Children:
     def _start(self) -> Child:
         if not is_python(sys.executable):
             raise NoChildError(f"{sys.executable or 'this process'} is no Python interpreter")
-        settings = {
-            "parent": os.getpid(),
-            "memory_bytes": self._memory_bytes,
-            "log_level": logging.getLogger("vgeo").getEffectiveLevel(),
-        }
-        # Without a current folder on its path (-P) and without site-packages' start-up code (-S): the path is this
-        # process's own, which has what is needed.
-        command = [sys.executable, "-S", "-P", "-m", "vgeo.video.child", json.dumps(settings)]
+        if self._cannot:
+            raise NoChildError(self._cannot)
         with self._lock:
             self._starter = self._starter or _Starter()
-        child = None
+        shared, child = shared_memory(), None
         try:
-            child = Child(self._starter.start(command), self._stall_s)
-            child.receive()  # that it is ready
+            child = Child(self._starter.start(self._settings(shared), shared), shared, self._stall_s)
+            child.receive(STALL_S)  # that it is ready
         except (OSError, LostError) as error:
+            if child is None and shared is not None:
+                os.close(shared)
+            self._cannot = "" if self._could else str(error)
             raise NoChildError(str(error)) from error
-        child.idle = True
+        self._could = child.idle = True
         return child
+
+    def _settings(self, shared: int | None) -> dict[str, Any]:
+        return {
+            "parent": os.getpid(),
+            "shared": shared,
+            "memory_bytes": self._memory_bytes,
+            "pulse_s": min(1.0, self._stall_s / 5),
+            "log_level": logging.getLogger("vgeo").getEffectiveLevel(),
+        }
 
 
 class _Starter:
@@ -187,32 +221,37 @@ class _Starter:
     """
 
     def __init__(self) -> None:
-        self._wanted: SimpleQueue[tuple[list[str], Future[subprocess.Popen[bytes]]]] = SimpleQueue()
+        self._wanted: SimpleQueue[tuple[dict[str, Any], int | None, _Answer]] = SimpleQueue()
         threading.Thread(target=self._work, name="start decoders", daemon=True).start()
 
-    def start(self, command: list[str]) -> "subprocess.Popen[bytes]":
-        """Start a program, pipes at both ends. Raises OSError."""
-        answer: Future[subprocess.Popen[bytes]] = Future()
-        self._wanted.put((command, answer))
+    def start(self, settings: dict[str, Any], shared: int | None) -> "subprocess.Popen[bytes]":
+        """Start a process that decodes, with pipes at both ends and the handle `shared`. Raises OSError."""
+        answer = _Answer()
+        self._wanted.put((settings, shared, answer))
         return answer.result()
 
     def _work(self) -> None:
         while True:
-            command, answer = self._wanted.get()
+            settings, shared, answer = self._wanted.get()
             try:
-                process = subprocess.Popen(
-                    command,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
-                    bufsize=0,
-                    env=_environment(),
-                    process_group=0,  # what a terminal sends, as on Ctrl-C and Ctrl-Z, is for this process
-                )
+                answer.set_result(_start(settings, shared))
             except BaseException as error:  # raised where the process is wanted
                 answer.set_exception(error)
-            else:
-                answer.set_result(process)
+
+
+def _start(settings: dict[str, Any], shared: int | None) -> "subprocess.Popen[bytes]":
+    # Without a current folder on its path (-P) and without site-packages' start-up code (-S): the path is this
+    # process's own, which has what is needed.
+    return subprocess.Popen(
+        [sys.executable, "-S", "-P", "-m", "vgeo.video.child", json.dumps(settings)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        bufsize=0,
+        pass_fds=() if shared is None else (shared,),
+        env=_environment(),
+        process_group=0,  # what a terminal sends, as on Ctrl-C and Ctrl-Z, is for this process
+    )
 
 
 def is_python(executable: str | None) -> bool:

@@ -21,13 +21,12 @@ _REFUSED_FORMATS = ("hls", "applehttp", "concat", "dash", "sdp", "rtsp", "image2
 _MAX_READ_ERRORS = 100  # in a row, without a packet between them
 
 
-_progress: Callable[[], None] = lambda: None
+_watchers: list[Callable[[], None]] = []
 
 
-def tell_progress(call: Callable[[], None]) -> None:
+def watch(call: Callable[[], None]) -> None:
     """Have `call` called for each packet that is read or decoded, in whatever thread."""
-    global _progress
-    _progress = call
+    _watchers.append(call)
 
 
 @dataclass(slots=True)
@@ -89,7 +88,8 @@ def read_packets(container: InputContainer, stream: Any) -> Iterator[av.Packet]:
     while errors < _MAX_READ_ERRORS:
         try:
             for packet in container.demux(stream):
-                _progress()
+                for call in _watchers:
+                    call()
                 if packet.size == 0 and packet.dts is None and packet.pts is None:
                     continue  # PyAV's own end mark, which would drain the decoder
                 errors = 0
@@ -120,7 +120,8 @@ def decode_all(
 def decode_packet(packet: av.Packet, tally: Tally, number: int) -> list[av.VideoFrame]:
     if packet.size == 0:  # a dropped frame of an AVI; to the decoder it would mean the end
         return []
-    _progress()
+    for call in _watchers:
+        call()
     try:
         return [frame for frame in packet.decode() if isinstance(frame, av.VideoFrame)]
     except (av.FFmpegError, OSError):

@@ -5,6 +5,7 @@ import os
 import shlex
 import weakref
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -67,47 +68,51 @@ class IsolatedVideo:
     def images(self, rows: Sequence[int], shape: Shape) -> Iterator[tuple[int, Pixels]]:
         """Decode the wanted rows."""
         came = 0
-        words, raw = self._ask("decoding", do="images", rows=list(rows), size=shape.size, square=shape.square)
-        while words["is"] == "image":
-            self._child.idle = False
-            yield int(words["row"]), raw.reshape(words["shape"])
+        message = self._ask("decoding", do="images", rows=list(rows), size=shape.size, square=shape.square)
+        while message[0]["is"] == "image":
+            self._child.idle = False  # whoever leaves here leaves it at work
+            with self._told("decoding", came, len(rows)):
+                image = self._child.image(message)
+            yield int(message[0]["row"]), image
             came += 1
-            words, raw = self._answer("decoding", f" after {came} of {len(rows)} wanted frames")
-        self._remarks = words["remarks"]
+            message = self._answer("decoding", came, len(rows))
+        self._child.end_images()
+        self._remarks = message[0]["remarks"]
 
     def remarks(self) -> list[str]:
         """What `VideoSource` remarks, complete after the last image."""
         return list(self._remarks)
 
     def _ask(self, doing: str, **request: Any) -> Message:
-        try:
+        with self._told(doing):
             self._child.ask(request)
-        except LostError as error:
-            raise self._lost(doing, str(error), "") from error
-        return self._answer(doing, "")
+        return self._answer(doing)
 
-    def _answer(self, doing: str, when: str) -> Message:
+    def _answer(self, doing: str, came: int = 0, wanted: int = 0) -> Message:
         """The next message. Raises what the process says it cannot do, or FormatError for what became of it."""
-        try:
+        with self._told(doing, came, wanted):
             words, raw = self._child.receive()
-        except LostError as error:
-            raise self._lost(doing, str(error), when) from error
-        self._child.idle = True
-        match words["is"]:
-            case "error":
-                kind = getattr(errors, str(words["kind"]), FormatError)
-                raise kind(words["said"]) if issubclass(kind, VgeoError) else FormatError(words["said"])
-            case "no memory":
-                raise self._lost(doing, "needs more memory than it may have", when)
-            case "os error":
-                raise OSError(words["number"], words["said"], str(self._path))
-            case "fault":
-                raise RuntimeError(f"the process that decodes {self._path} failed:\n{words['said']}")
+            self._child.idle = True
+            if words["is"] == "no memory":
+                raise LostError("needs more memory than it may have")
+        if words["is"] == "error":
+            kind = getattr(errors, str(words["kind"]), FormatError)
+            raise kind(words["said"]) if issubclass(kind, VgeoError) else FormatError(words["said"])
+        if words["is"] == "os error":
+            raise OSError(words["number"], words["said"], str(self._path))
+        if words["is"] == "fault":
+            raise RuntimeError(f"the process that decodes {self._path} failed:\n{words['said']}")
         return words, raw
 
-    def _lost(self, doing: str, how: str, when: str) -> FormatError:
-        way_out = f"try to convert it: ffmpeg -i {shlex.quote(str(self._path))} converted.mp4"
-        return FormatError(f"{self._path}: {doing} {how}{when}; {way_out}")
+    @contextmanager
+    def _told(self, doing: str, came: int = 0, wanted: int = 0) -> Iterator[None]:
+        """Have the loss of the process said of the clip."""
+        try:
+            yield
+        except LostError as error:
+            when = f" after {came} of {wanted} wanted frames" if wanted else ""
+            way_out = f"try to convert it: ffmpeg -i {shlex.quote(str(self._path))} converted.mp4"
+            raise FormatError(f"{self._path}: {doing} {error}{when}; {way_out}") from error
 
 
 def open_video(path: Path, decoder: str) -> IsolatedVideo | VideoSource:
@@ -115,17 +120,16 @@ def open_video(path: Path, decoder: str) -> IsolatedVideo | VideoSource:
 
     Raises InputError, FormatError, MissingModelError.
     """
-    global _can_isolate
-    if _can_isolate:
-        try:
-            return IsolatedVideo(path, decoder)
-        except NoChildError as error:
-            _can_isolate = False
+    try:
+        return IsolatedVideo(path, decoder)
+    except NoChildError as error:
+        if not _said:
+            _said.append(str(error))
             log.warning("no process for decoding can be started (%s): a video that crashes FFmpeg ends this", error)
-    return VideoSource(path, decoder)
+        return VideoSource(path, decoder)
 
 
-_can_isolate = True
+_said: list[str] = []
 
 
 def _time(text: str | None) -> datetime | None:

@@ -10,6 +10,7 @@ import select
 import struct
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -22,14 +23,15 @@ _HEAD = struct.Struct("<IQ")  # bytes of JSON, bytes after it
 _MAX_WORDS_BYTES = 2**26  # the rows of the longest clip are far shorter
 _MAX_RAW_BYTES = 2**33  # an RGB frame of 32,768 x 32,768 has half of that
 _PIPE_BYTES = 2**20  # what Linux gives any process; six frames of 224 x 224 wait in it
+_THANKS_AT_ONCE = 256
 _NO_BYTES: Bytes = np.zeros(0, np.uint8)
 
 
-class Nonsense(Exception):
+class NonsenseError(Exception):
     """What came is no message."""
 
 
-class Silence(Exception):
+class SilenceError(Exception):
     """Nothing came for as long as was waited."""
 
 
@@ -57,7 +59,7 @@ class Link:
 
         wait: False gives up where another thread is sending. Returns whether it was sent. Raises BrokenPipeError.
         """
-        raw = [memoryview(np.ascontiguousarray(array)).cast("B") for array in arrays if array.size]
+        raw = [np.ascontiguousarray(array).data.cast("B") for array in arrays if array.size]
         text = json.dumps(words).encode()
         pieces = [memoryview(_HEAD.pack(len(text), sum(map(len, raw))) + text), *raw]
         if not self._sending.acquire(blocking=wait):
@@ -74,21 +76,35 @@ class Link:
         return True
 
     def receive(self, limit_s: float | None = None) -> Message:
-        """Return the next message. Raises EOFError at the end, Silence where nothing comes for `limit_s`, Nonsense."""
-        length, raw_length = _HEAD.unpack(self._read(_HEAD.size, limit_s))
+        """Return the next message.
+
+        Raises EOFError at the end, SilenceError where nothing comes for `limit_s`, NonsenseError.
+        """
+        length, raw_length = _HEAD.unpack(self._read(_HEAD.size, limit_s).data)
         if length > _MAX_WORDS_BYTES or raw_length > _MAX_RAW_BYTES:
-            raise Nonsense
+            raise NonsenseError
         try:
             words = json.loads(bytes(self._read(length, limit_s)))
         except (ValueError, RecursionError) as error:
-            raise Nonsense from error
+            raise NonsenseError from error
         if not isinstance(words, dict):
-            raise Nonsense
+            raise NonsenseError
         return words, self._read(raw_length, limit_s) if raw_length else _NO_BYTES
+
+    def thank(self) -> None:
+        """Say, outside of messages, that an image is taken."""
+        with suppress(BrokenPipeError):  # who is gone needs no thanks
+            os.write(self._outgoing, b".")
+
+    def await_thanks(self) -> int:
+        """Wait for thanks and count them, while the other end sends nothing else. Raises EOFError at the end."""
+        if not (found := os.read(self.incoming, _THANKS_AT_ONCE)):
+            raise EOFError
+        return len(found)
 
     def _read(self, count: int, limit_s: float | None) -> Bytes:
         found = np.empty(count, np.uint8)
-        left = memoryview(found)
+        left = found.data
         while left:
             self._await(limit_s)
             got = os.readv(self.incoming, [left])
@@ -100,7 +116,7 @@ class Link:
     def _await(self, limit_s: float | None) -> None:
         """Wait until something can be read. A process that was itself stopped for long looks once more."""
         if limit_s is not None and not self._poll.poll(limit_s * 1000) and not self._poll.poll(0):
-            raise Silence
+            raise SilenceError
 
 
 class Pulse:
