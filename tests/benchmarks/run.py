@@ -174,9 +174,9 @@ def _commit() -> str:
     return said.stdout.strip() or "unknown"
 
 
-def load(path: Path = STORE) -> dict[str, Result]:
+def load() -> dict[str, Result]:
     """What earlier runs gave."""
-    kept = json.loads(path.read_text()) if path.exists() else {}
+    kept = json.loads(STORE.read_text()) if STORE.exists() else {}
     return {name: Result.of(values) for name, values in kept.items()}
 
 
