@@ -1,7 +1,8 @@
 """`vgeo localize`: clips to tracks on the map."""
 
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -160,6 +161,7 @@ def localize(
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     decoder: options.Decoder = "pyav",
+    ray: options.Ray = None,
 ) -> None:
     """Say where clips were filmed: for each frame a position, its confidence and the runners-up.
 
@@ -176,7 +178,10 @@ def localize(
     from vgeo.stages.localize_files import check_out, write_batch
 
     check_out(out, format, overwrite, report, page)
-    from vgeo.stages.localize import prepare
+    from vgeo.stages.cluster import Where
+    from vgeo.stages.localize import Prepared, prepare
+    from vgeo.stages.localize_cluster import ClusterPrepared
+    from vgeo.stages.localize_inputs import find_tasks
     from vgeo.stages.smoothing import MAX_SPEED_KMH, Smoothing
     from vgeo.video.clips import TrackSource
     from vgeo.video.sampling import Sampling
@@ -188,11 +193,11 @@ def localize(
     if smooth is not None:
         smoothing = Smoothing(smoother=smooth, max_speed_kmh=MAX_SPEED_KMH if max_speed_kmh is None else max_speed_kmh)
     source = TrackSource(file=track, time_offset_s=time_offset_s, max_gap_s=max_gap_s)
-    with progress_bar() as progress:
-        prepared = prepare(
-            inputs or (),
-            model or method,
-            gallery,
+    with ExitStack() as stack, progress_bar() as progress:
+        tasks = find_tasks(inputs or (), split)
+        asked: dict[str, Any] = dict(
+            model=model or method,
+            gallery=gallery,
             top_k=top_k,
             places=places,
             vote=vote,
@@ -201,17 +206,18 @@ def localize(
             screening=screening,
             keep=keep,
             smoothing=smoothing,
-            split=split,
             sampling=sampling,
             source=source,
             decoder=decoder,
             settings=settings or (),
             weights=given,
-            device=device,
-            precision=precision,
             offline=offline,
-            progress=progress,
         )
+        prepared: Prepared | ClusterPrepared
+        if ray is None:
+            prepared = prepare(tasks, **asked, device=device, precision=precision, progress=progress)
+        else:
+            prepared = stack.enter_context(ClusterPrepared(Where(ray, device, precision), tasks, asked))
         outcomes = write_batch(
             prepared,
             out,

@@ -20,7 +20,7 @@ from vgeo.stages.turns import Turn, Turns
 from vgeo.video.clips import Clip
 
 
-class _Ahead:
+class Ahead:
     """Streams of clips whose decoding has begun."""
 
     def __init__(self, viewing: Viewing, windows: Windows | None) -> None:
@@ -112,7 +112,7 @@ def as_done(turns: Turns[Any], cluster: Cluster) -> Iterator[tuple[Turn[Any], Do
 
 class _Encoding:
     def __init__(self, eyes: Eyes) -> None:
-        self._encoders, self._ahead = eyes.encoders, _Ahead(eyes.viewing, common_windows(eyes.encoders))
+        self._encoders, self._ahead = eyes.encoders, Ahead(eyes.viewing, common_windows(eyes.encoders))
         self.facts = EyesFacts(eyes.specs, eyes.sampling)
 
     def ahead(self, item: Clip) -> None:

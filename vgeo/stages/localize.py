@@ -2,9 +2,10 @@
 
 import logging
 import os
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from vgeo.device import announce, choose
@@ -27,6 +28,7 @@ from vgeo.stages.method_encoder import MethodEncoder
 from vgeo.stages.models import Model, load_model
 from vgeo.stages.searches import check_refinable
 from vgeo.stages.smoothing import Smoothing
+from vgeo.stages.turns import Turn, Turns
 from vgeo.video.clips import TrackSource, check_opening
 from vgeo.video.sampling import Sampling
 
@@ -35,6 +37,7 @@ log = logging.getLogger(__name__)
 AHEAD = max(2, min(4, os.cpu_count() or 1))  # clips that are decoded at a time
 
 Streams = Generator[FrameStream, None, None]
+Answers = Iterator[tuple[Turn[Task], Callable[[Item], Localization]]]
 
 
 def localize(
@@ -84,8 +87,8 @@ def localize(
     Raises, before the first clip: InputError, FormatError, SettingError, MissingModelError, UsageError.
     """
     prepared = prepare(
-        inputs, model, gallery, top_k=top_k, places=places, vote=vote, refine_km=refine_km, per_window=per_window,
-        screening=screening, keep=keep, smoothing=smoothing, split=split, sampling=sampling, source=source,
+        find_tasks(inputs, split), model, gallery, top_k=top_k, places=places, vote=vote, refine_km=refine_km,
+        per_window=per_window, screening=screening, keep=keep, smoothing=smoothing, sampling=sampling, source=source,
         decoder=decoder, settings=settings, weights=weights, device=device, precision=precision, offline=offline,
         progress=progress,
     )  # fmt: skip
@@ -96,7 +99,7 @@ def localize(
 class Prepared:
     """Everything that is loaded once: tasks, model, gallery keys and, where clips need them, encoders."""
 
-    tasks: list[Task]
+    tasks: Sequence[Task]
     localizer: Localizer | ClassLocalizer
     encoders: dict[str, Encoder]
     viewing: Viewing
@@ -118,11 +121,22 @@ class Prepared:
         clips = (None if task is None else task.clip for task in tasks if task is None or task.clip is not None)
         return closing(streams_ahead(clips, self.viewing, AHEAD, common_windows(self.encoders)))
 
-    def one(self, task: Task, streams: Streams, item: Item, progress: Progress = SILENT) -> Localization:
+    def answers(self, turns: Turns[Task], progress: Progress = SILENT) -> Answers:
+        """Yield each turn with what localizes it, to be called where it is not finished."""
+        with self.streams(turns.ahead()) as streams:
+            for turn in turns:
+                yield turn, partial(self.one, turn.one, streams, progress=progress)
+
+    @property
+    def gallery(self) -> Gallery:
+        """What is searched."""
+        return self.localizer.gallery
+
+    def one(self, task: Task, streams: Iterator[FrameStream], item: Item, progress: Progress = SILENT) -> Localization:
         """Localize one task, and note frames and remarks in its item."""
         return self.localizer(self.query(task, streams, item, progress))
 
-    def query(self, task: Task, streams: Streams, item: Item, progress: Progress = SILENT) -> ClipQuery:
+    def query(self, task: Task, streams: Iterator[FrameStream], item: Item, progress: Progress = SILENT) -> ClipQuery:
         """Read or encode one task, and note frames and remarks in its item."""
         if task.file is not None:
             query = self._from_file(task)
@@ -195,7 +209,7 @@ class Prepared:
 
 
 def prepare(
-    inputs: PathLike | Sequence[PathLike] = (),
+    tasks: Sequence[Task],
     model: PathLike | Model | None = None,
     gallery: PathLike | Gallery | None = None,
     *,
@@ -207,7 +221,6 @@ def prepare(
     screening: PathLike | Model | None = None,
     keep: str | None = None,
     smoothing: Smoothing | None = None,
-    split: str | None = None,
     sampling: Sampling = Sampling(),
     source: TrackSource = TrackSource(),
     decoder: str = "pyav",
@@ -218,11 +231,10 @@ def prepare(
     offline: bool = False,
     progress: Progress = SILENT,
 ) -> Prepared:
-    """Find the clips and load what they need; parameters and errors as in `localize`."""
+    """Load what the clips need that `find_tasks` found; parameters and errors as in `localize`."""
     if top_k < 1:
         raise UsageError(f"--top-k {top_k}: must be at least 1")
     check_opening(decoder, source)
-    tasks = find_tasks(inputs, split)
     if sampling != Sampling() and any(task.file is not None for task in tasks):
         log.warning("feature files are taken whole: what chooses frames, as --rate-hz does, is for clips")
     compute = choose(device, precision)

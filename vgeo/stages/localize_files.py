@@ -28,6 +28,7 @@ from vgeo.reports.map import write_map
 from vgeo.reports.map_tiles import tiles_under
 from vgeo.stages.batch import Batch
 from vgeo.stages.localize import Prepared
+from vgeo.stages.localize_cluster import ClusterPrepared
 from vgeo.stages.turns import Turns, say_skipped
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ def check_out(
 
 
 def write_batch(
-    prepared: Prepared,
+    prepared: Prepared | ClusterPrepared,
     out: str,
     *,
     format: str | None = None,
@@ -92,7 +93,7 @@ def write_batch(
             if found.error is not None:
                 raise found.error
             if page is not None and found.clips:
-                write_map(page, found.clips, tiles=tiles_under(found.clips, prepared.localizer.gallery))
+                write_map(page, found.clips, tiles=tiles_under(found.clips, prepared.gallery))
     return batch.outcomes
 
 
@@ -122,7 +123,7 @@ class _Passing(Iterator[Localization]):
 
 
 def _fill_folder(
-    prepared: Prepared, folder: Path, format: str, overwrite: bool, batch: Batch, progress: Progress
+    prepared: Prepared | ClusterPrepared, folder: Path, format: str, overwrite: bool, batch: Batch, progress: Progress
 ) -> None:
     targets = {task.video_id: folder / f"{file_name(task.video_id)}.{format}" for task in prepared.tasks}
     claims = Claims(folder, folder, overwrite)
@@ -139,16 +140,15 @@ def _fill_folder(
             finished=lambda task: not overwrite and targets[task.video_id].exists(),
             progress=progress,
         )
-        with prepared.streams(turns.ahead()) as streams:
-            for turn in turns:
-                task, target = turn.one, targets[turn.one.video_id]
-                with turns.work(turn, task.name) as item:
-                    item.outputs = [str(target)]
-                    if turn.finished:
-                        item.skip("finished before")
-                        progress.advance(1, task.video_id)
-                    else:
-                        write_localizations(target, [prepared.one(task, streams, item, progress)], format)
+        for turn, answer in prepared.answers(turns, progress):
+            task, target = turn.one, targets[turn.one.video_id]
+            with turns.work(turn, task.name) as item:
+                item.outputs = [str(target)]
+                if turn.finished:
+                    item.skip("finished before")
+                    progress.advance(1, task.video_id)
+                else:
+                    write_localizations(target, [answer(item)], format)
     say_skipped(batch.outcomes, "clips", "; --overwrite does them again")
 
 

@@ -28,7 +28,7 @@ from vgeo.search.hierarchical import top_k_within
 from vgeo.stages.batch import Batch
 from vgeo.stages.hierarchy import KEEP, RegionRanking, read_screen
 from vgeo.stages.localize import prepare
-from vgeo.stages.localize_inputs import PathLike
+from vgeo.stages.localize_inputs import PathLike, find_tasks
 from vgeo.stages.localize_models import DEFAULT_MODELS, SCREENING, default_model
 from vgeo.stages.localizer import ClipQuery, Localizer
 from vgeo.stages.models import Model, load_model
@@ -81,7 +81,7 @@ def rank_clips(
             "one of screening"
         )
     prepared = prepare(
-        inputs, loaded, gallery, top_k=1, places=False, screening="none", split=split, device=device,
+        find_tasks(inputs, split), loaded, gallery, top_k=1, places=False, screening="none", device=device,
         precision=precision, decoder=decoder, progress=progress,
     )  # fmt: skip
     assert isinstance(prepared.localizer, Localizer)
