@@ -24,6 +24,7 @@ COMMANDS = {
         "build-gallery",
         "train",
         "localize",
+        "merge",
         "rank",
         "score-trajectory",
         "score-places",

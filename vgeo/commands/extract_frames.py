@@ -91,6 +91,7 @@ def extract_frames(
     overwrite: options.Overwrite = False,
     report: options.Report = None,
     fail_fast: options.FailFast = False,
+    shard: options.ShardOf = None,
     decoder: options.Decoder = "pyav",
 ) -> None:
     """Write frames of videos as JPEGs, and one JSON line for each.
@@ -113,7 +114,7 @@ def extract_frames(
             layout, rate_hz=rate_hz, every_s=every_s, every_m=every_m, count=count, stride=stride, start_s=start_s,
             end_s=end_s, track=track, time_offset_s=time_offset_s, max_gap_s=max_gap_s != 2.0, size=size,
             quality=quality != 92, decoder=decoder != "pyav", clip_frames=clip_frames, frames_per_clip=frames_per_clip,
-            square=square, blur_faces=blur_faces,
+            square=square, blur_faces=blur_faces, shard=shard,
         )  # fmt: skip
         with progress_bar() as progress:
             options.finish(
@@ -147,6 +148,7 @@ def extract_frames(
         start_s=start_s,
         end_s=end_s,
     )
+    part = options.shard_of(shard)
     with progress_bar() as progress:
         outcomes = stage(
             inputs or ["clips"],
@@ -163,6 +165,7 @@ def extract_frames(
             overwrite=overwrite,
             report=report,
             fail_fast=fail_fast,
+            shard=part,
             progress=progress,
         )
     options.finish(outcomes)

@@ -79,6 +79,7 @@ def label_scenes(
     overwrite: options.Overwrite = False,
     report: options.Report = None,
     fail_fast: options.FailFast = False,
+    shard: options.ShardOf = None,
     batch_size: Annotated[
         int, typer.Option("--batch-size", min=1, help="Frames labelled at a time.", rich_help_panel=options.RUN)
     ] = 32,
@@ -100,6 +101,7 @@ def label_scenes(
     from vgeo.video.sampling import Sampling
 
     sampling = Sampling(rate_hz=rate_hz, every_s=every_s, count=count, stride=stride, start_s=start_s, end_s=end_s)
+    part = options.shard_of(shard)
     with progress_bar() as progress:
         outcomes = stage(
             inputs or ([] if layout else default_inputs()),
@@ -119,6 +121,7 @@ def label_scenes(
             overwrite=overwrite,
             report=report,
             fail_fast=fail_fast,
+            shard=part,
             progress=progress,
         )
     options.finish(outcomes)

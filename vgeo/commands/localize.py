@@ -157,6 +157,7 @@ def localize(
     overwrite: options.Overwrite = False,
     report: options.Report = None,
     fail_fast: options.FailFast = False,
+    shard: options.ShardOf = None,
     offline: options.Offline = False,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
@@ -174,7 +175,7 @@ def localize(
         methods.get(method)  # a wrong name is answered before any work
     if max_speed_kmh is not None and smooth is None:
         raise UsageError("--max-speed-kmh: goes with --smooth viterbi")
-    given = _by_owner(weights or [])
+    given, part = _by_owner(weights or []), options.shard_of(shard)
     from vgeo.stages.localize_files import check_out, write_batch
 
     check_out(out, format, overwrite, report, page)
@@ -226,6 +227,7 @@ def localize(
             report=report,
             page=page,
             fail_fast=fail_fast,
+            shard=part,
             progress=progress,
         )
     options.finish(outcomes)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from vgeo.datasets.base import Recipe
+    from vgeo.formats.shards import Shard
     from vgeo.records import Outcome
 
 
@@ -38,6 +39,15 @@ Report = Annotated[
     ),
 ]
 FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first input that fails.", rich_help_panel=RUN)]
+ShardOf = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Only every N-th input from the I-th on, as one of N machines; 'vgeo merge' joins their outputs.",
+        rich_help_panel=RUN,
+    ),
+]
 Device = Annotated[
     str,
     typer.Option(
@@ -275,6 +285,15 @@ def recipe(
         cities=tuple(cities or ()),
         labels=labels,
     )
+
+
+def shard_of(text: str | None) -> "Shard | None":
+    """Read --shard. Raises UsageError."""
+    if text is None:
+        return None
+    from vgeo.formats.shards import Shard
+
+    return Shard.parse(text)
 
 
 def refuse_with_layout(layout: str | None, **given: object) -> None:

@@ -63,6 +63,7 @@ def precompute_features(
     overwrite: options.Overwrite = False,
     report: options.Report = None,
     fail_fast: options.FailFast = False,
+    shard: options.ShardOf = None,
     decoder: options.Decoder = "pyav",
     batch_size: Annotated[
         int, typer.Option("--batch-size", min=1, help="Frames encoded at a time.", rich_help_panel=options.RUN)
@@ -103,6 +104,7 @@ def precompute_features(
         start_s=start_s,
         end_s=end_s,
     )
+    part = options.shard_of(shard)
     with progress_bar() as progress:
         outcomes = stage.precompute_features(
             inputs or ([] if layout else stage.default_inputs()),
@@ -125,6 +127,7 @@ def precompute_features(
             overwrite=overwrite,
             report=report,
             fail_fast=fail_fast,
+            shard=part,
             progress=progress,
         )
     options.finish(outcomes)

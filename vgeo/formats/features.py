@@ -5,6 +5,7 @@ HDF5, flat and contiguous, so that features are mapped into memory in place and 
     features/<encoder> [N, D] float16    time_s, frame_index [N]    lat_deg, lon_deg [N], NaN = unknown
     video_id, start_utc, source, made_from [V]    first_row [V+1]    labels/<name> [V]
     attributes: format, version, encoders, sampling, decoder
+    of a shard: place [V] among all videos, from 1, 0 = none of the list; attributes shard ("2/4"), inputs (how many)
 
 Shapes: V videos, N frames of all videos in a row, T frames of one video, D feature width.
 While a file is being filled, its finished videos lie in a folder beside it; see `_feature_parts.py`.
@@ -26,7 +27,11 @@ from vgeo.formats._feature_file import FORMAT, VERSION, FeatureFile
 from vgeo.formats._feature_layout import NewVideo, OldVideo, Piece, layout, to_half
 from vgeo.formats._feature_parts import Part, PartsFolder
 from vgeo.formats.claims import Claims
+from vgeo.formats.safe_h5 import h5_array
+from vgeo.formats.shards import COLUMN, Shard
 from vgeo.records import check_latlon
+
+PLACE, INPUTS = "place", "inputs"
 
 __all__ = ["FORMAT", "VERSION", "FeatureFile", "FeatureWriter", "describe_difference"]
 
@@ -46,9 +51,11 @@ class FeatureWriter:
         sampling: str,
         decoder: str,
         overwrite: bool = False,
+        shard: Shard | None = None,
     ) -> None:
         """Open or create.
 
+        shard: of a divided run, which the file is to say of itself.
         Raises SettingError that names the difference when there is something made with other settings, BusyError
         when other processes fill the same file and one of them and this one make it anew, OutputError when `path` is
         something else.
@@ -64,7 +71,7 @@ class FeatureWriter:
             "encoders": [asdict(spec) for spec in self._encoders.values()],
             "sampling": sampling,
             "decoder": decoder,
-        }
+        } | ({} if shard is None else {COLUMN: str(shard)})
         self._overwrite = overwrite
         self._seen = (0, 0)  # number and time of the file that `made_from` was read of
         self.made_from: dict[str, str] = {}
@@ -128,17 +135,23 @@ class FeatureWriter:
         )
         self.made_from[video_id] = made_from
 
-    def finish(self, order: Sequence[str] | None = None) -> int:
+    def finish(self, order: Sequence[str] | None = None, undivided: Sequence[str] = ()) -> int:
         """Join what was there and the parts into the file, remove the parts, and return the number of videos.
 
-        order: video ids; new videos follow the old ones in this order, or sorted by id. Writes nothing when there is
-        nothing new. Raises DiskError; the parts are kept then.
+        order: video ids; new videos follow the old ones in this order, or sorted by id. undivided: of a shard, the
+        videos of all shards in the order of an undivided run. Writes nothing when there is nothing new. Raises
+        DiskError; the parts are kept then.
         """
         with self._parts.join() as anew:
             if not self._parts.parts:
                 return len(self.made_from)
             pieces = self._pieces(None if anew else self._open_old(), list(order or ()))
-            safe_h5.write_h5(self.path, layout(pieces, self._encoders), self._attributes)
+            datasets, attributes = layout(pieces, self._encoders), self._attributes
+            if COLUMN in attributes:
+                places = {video_id: place for place, video_id in enumerate(undivided, start=1)}
+                numbers = [places.get(piece.part.video_id, 0) for piece in pieces]
+                datasets, attributes = datasets | {PLACE: h5_array(numbers, "<i8")}, attributes | {INPUTS: len(places)}
+            safe_h5.write_h5(self.path, datasets, attributes)
             return len(pieces)
 
     def close(self) -> None:
@@ -185,9 +198,9 @@ class FeatureWriter:
 
 def describe_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """Say how the attributes of two feature files differ, or return "" when they can be joined."""
-    for name in ("format", "version", "sampling", "decoder"):
+    for name in ("format", "version", "sampling", "decoder", COLUMN):
         if old.get(name) != new.get(name):
-            return f"{name} {old.get(name)}, now {new.get(name)}"
+            return f"{name} {old.get(name, 'none')}, now {new.get(name, 'none')}"
     specs = [{spec["name"]: spec for spec in attributes.get("encoders", [])} for attributes in (old, new)]
     if list(specs[0]) != list(specs[1]):
         return f"encoders {', '.join(specs[0])}, now {', '.join(specs[1])}"

@@ -29,6 +29,7 @@ from vgeo.formats.streams import (
     file_name,
     make_folder,
     parse_json,
+    read_bytes,
     read_text,
     write_output,
 )
@@ -104,6 +105,14 @@ class FrameFolder:
         if final.exists() and not (final / CLIP_FILE).is_file():
             raise OutputError(f"{final}: exists and was not made by extract-frames; choose another folder with --out")
         return VideoFrames(final)
+
+    def take(self, video: Path) -> None:
+        """Have a finished video of another folder, too: linked, or copied. Raises OutputError, DiskError."""
+        final = self.path / video.name
+        if final.exists():
+            shutil.rmtree(final) if (final / CLIP_FILE).is_file() else self.video(video.name)
+        with VideoFrames(final) as frames:
+            frames.finish_as(video)
 
     def remove(self, video_id: str) -> None:
         """Remove a video that was made here before."""
@@ -189,6 +198,18 @@ class VideoFrames:
         """Put everything on disk and give the video its name, replacing what was there. Raises DiskError."""
         self._write(FRAMES_FILE, format_frames(self.records).encode())
         self._write(CLIP_FILE, dump_json({"made_from": made_from, **facts}, indent=1).encode())
+        self._appear()
+
+    def finish_as(self, video: Path) -> None:
+        """Be the same as a finished video elsewhere. Raises DiskError."""
+        for entry in sorted(video.iterdir()):
+            try:
+                os.link(entry, self._partial / entry.name, follow_symlinks=False)
+            except OSError:  # another file system, or one without links
+                self._write(entry.name, read_bytes(entry))
+        self._appear()
+
+    def _appear(self) -> None:
         try:
             for entry in [*self._partial.iterdir(), self._partial]:
                 sync(entry)

@@ -7,13 +7,14 @@ import csv
 import io
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vgeo.errors import FormatError, InputError
+from vgeo.formats.shards import COLUMN
 from vgeo.formats.streams import read_text, write_output
 from vgeo.formats.tables import guarded, plain_name, unguarded
 
@@ -52,14 +53,20 @@ class ClipScenes:
     shares: NDArray[np.float64]  # [16], in the order of GROUPS; sum to 1
 
 
-def write_scenes(path: str | os.PathLike[str], clips: Iterable[ClipScenes]) -> None:
-    """Write a table, to stdout for `-`. Raises OutputError, DiskError."""
+def write_scenes(
+    path: str | os.PathLike[str], clips: Iterable[ClipScenes], marks: Mapping[str, str] | None = None
+) -> None:
+    """Write a table, to stdout for `-`. marks: of a divided run, by clip, see `shards`.
+
+    Raises OutputError, DiskError.
+    """
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(("video_id", "frames", *GROUPS))
+    rows.writerow(("video_id", "frames", *GROUPS, *([COLUMN] if marks else [])))
     for clip in clips:
         shares = (f"{round(share, _DECIMALS):.{_DECIMALS}g}" for share in clip.shares.tolist())
-        rows.writerow((guarded(clip.video_id), clip.frames, *shares))
+        mark = [marks[clip.video_id]] if marks else []
+        rows.writerow((guarded(clip.video_id), clip.frames, *shares, *mark))
     write_output(path, text.getvalue())
 
 

@@ -3,7 +3,7 @@
 import logging
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from vgeo.errors import FormatError, InputError, UsageError, VgeoError
@@ -12,6 +12,7 @@ from vgeo.formats.geojson import read_geojson, write_geojson, write_geojsonl
 from vgeo.formats.gpx import read_gpx, write_gpx
 from vgeo.formats.kml import read_kml, write_kml
 from vgeo.formats.ride_info import is_ride_info, read_ride_track
+from vgeo.formats.shards import marked
 from vgeo.formats.srt import read_srt
 from vgeo.formats.streams import atomic_write, is_stdio, read_bytes
 from vgeo.formats.tables import read_csv, read_json_lines, write_csv
@@ -95,15 +96,23 @@ def parse_tracks(text: str, where: str, kind: str) -> list[Track]:
     return refuse_twins(_READERS[kind](text, where), where)
 
 
-def write_localizations(path: str | Path, localizations: Iterable[Localization], format: str | None = None) -> None:
+def write_localizations(
+    path: str | Path,
+    localizations: Iterable[Localization],
+    format: str | None = None,
+    marks: Mapping[str, str] | None = None,
+) -> None:
     """Write clips as they come, to a file that is complete once it has its name, or to stdout (`-`).
 
-    format: one of FORMATS; None goes by the suffix, and takes GeoJSON for stdout. Raises UsageError, OutputError.
+    format: one of FORMATS; None goes by the suffix, and takes GeoJSON for stdout. marks: of a divided run, by video,
+    see `shards`. Raises UsageError, OutputError.
     """
     kind = format_of(path, format) or ("geojson" if is_stdio(path) else None)
     if kind not in _WRITERS:
         raise UsageError(f"{path}: localizations are written as {', '.join(FORMATS)}; choose a suffix or --format")
-    pieces = (piece.encode(errors="replace") for piece in _WRITERS[kind](localizations))
+    write = _WRITERS[kind]
+    texts = marked(kind, write, localizations, marks) if marks else write(localizations)
+    pieces = (piece.encode(errors="replace") for piece in texts)
     if not is_stdio(path):
         with atomic_write(path) as file:
             for piece in pieces:

@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from io import FileIO
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from vgeo.errors import FULL_ERRNOS, IO_ERROR, BusyError, DiskError, VgeoError, writing_failed
+from vgeo.formats.shards import COLUMN
 from vgeo.formats.streams import dump_json, is_stdio, make_folder
 from vgeo.records import Outcome
 
@@ -38,12 +39,14 @@ class Batch:
     """Outcomes of a batch, and the report that is written as they come.
 
     report: a file that gets one JSON line for every input, replaced at the start (`-` is stdout); None writes none.
+    marks: of a divided run, by input, see `shards`.
     Raises OutputError when it cannot be written.
     """
 
-    def __init__(self, report: Path | None = None, fail_fast: bool = False) -> None:
+    def __init__(self, report: Path | None = None, fail_fast: bool = False, marks: Mapping[str, str] = {}) -> None:
         self.outcomes: list[Outcome] = []
         self.fail_fast = fail_fast
+        self.marks = marks
         self._report = report
         self._file: FileIO | None = None
         if report is not None and not is_stdio(report):
@@ -105,7 +108,8 @@ class Batch:
 
     def _account(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
-        line = dump_json(asdict(outcome))
+        mark = {COLUMN: self.marks[outcome.input]} if outcome.input in self.marks else {}
+        line = dump_json(asdict(outcome) | mark)
         if self._file is not None:
             self._write(self._file, line.encode())
         elif self._report is not None:

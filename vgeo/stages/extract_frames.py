@@ -11,6 +11,7 @@ from typing import Any
 
 from vgeo.errors import UsageError, VgeoError
 from vgeo.formats.frame_folder import Fingerprint, FrameFolder, fingerprint
+from vgeo.formats.shards import COLUMN, Shard, share_of
 from vgeo.logs import SILENT, Progress
 from vgeo.records import Outcome
 from vgeo.stages.batch import Batch, Item
@@ -44,6 +45,7 @@ def extract_frames(
     overwrite: bool = False,
     report: Path | None = None,
     fail_fast: bool = False,
+    shard: Shard | None = None,
     progress: Progress = SILENT,
 ) -> list[Outcome]:
     """Fill `out` with <video_id>/<frame>.jpg and frames.jsonl; what was finished before is skipped.
@@ -52,7 +54,7 @@ def extract_frames(
     inputs: see `find_clips`. cutting: None leaves videos whole, else each becomes clips, and `sampling` only says
     between what times. labels: a table of clips' cities and splits, see `label_clips` and `CutLabels`; finished clips
     get other labels without being decoded again. size: pixels of the shorter side, with `square` of both, None as
-    stored. quality: of JPEG, 1 to 100.
+    stored. quality: of JPEG, 1 to 100. shard: only its part of the clips.
     Raises InputError when there is nothing to do, SettingError when `out` was made with other settings, OutputError,
     BusyError, DiskError, MissingModelError. What one clip raises becomes its outcome.
     """
@@ -67,15 +69,19 @@ def extract_frames(
         sampling = replace(sampling, stride=1)
     check_opening(decoder, source)
     settings = _settings(sampling, cutting, size, square, quality, blur_faces, decoder, source)
+    settings |= {} if shard is None else {COLUMN: str(shard)}
     clips = find_clips(inputs, leave_out=out)
     cut_labels, given = None, dict[str, Mapping[str, str]]()
     if labels is not None and cutting is not None:
         cut_labels = CutLabels(labels, [clip.video_id for clip in clips])
     elif labels is not None:
         given = {clip.video_id: clip.labels for clip in label_clips(clips, labels)}
+    clips, marks = share_of(shard, clips, lambda clip: clip.name)
+    if not clips:
+        return []
     pictures = Pictures(quality=quality, blur=FaceBlur() if blur_faces else None)
     progress.start("extract-frames", len(clips), "clips" if cutting is None else "videos")
-    with Batch(report, fail_fast) as batch, FrameFolder(out, settings, overwrite) as folder:
+    with Batch(report, fail_fast, marks) as batch, FrameFolder(out, settings, overwrite) as folder:
         work = _Work(
             folder=folder, sampling=sampling, cutting=cutting, given=given, cut_labels=cut_labels, size=size,
             square=square, pictures=pictures, decoder=decoder, source=source, overwrite=overwrite,

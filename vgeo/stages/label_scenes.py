@@ -20,6 +20,7 @@ from vgeo.device import Compute, announce, choose
 from vgeo.errors import UsageError
 from vgeo.formats.frame_folder import FRAMES_FILE
 from vgeo.formats.scenes import AREAS, FILE, GROUPS, ClipScenes, write_scenes
+from vgeo.formats.shards import Shard, share_of
 from vgeo.formats.streams import check_output, is_stdio
 from vgeo.logs import SILENT, Progress
 from vgeo.records import Outcome
@@ -58,13 +59,14 @@ def label_scenes(
     overwrite: bool = False,
     report: Path | None = None,
     fail_fast: bool = False,
+    shard: Shard | None = None,
     progress: Progress = SILENT,
 ) -> list[Outcome]:
     """Write the scenes of clips to `out`, when all are done; those that fail are left out.
 
     inputs, layout, recipe, sampling: as in `precompute_features`. out: None is `default_out`. classifier, groups,
     weights, settings: see `load_scene_classifier`. majority: all of a clip in its most frequent group, the first of
-    equally frequent ones. compute: chosen by itself when None.
+    equally frequent ones. compute: chosen by itself when None. shard: only its part of the clips, marked for `merge`.
     Raises UsageError, InputError, FormatError, MissingModelError, OutputError, DiskError.
     """
     out = default_out(inputs, layout) if out is None else out
@@ -73,14 +75,18 @@ def label_scenes(
     check_output(out, overwrite)
     clips, failures, _ = clips_of(inputs, layout, recipe, progress)
     _check_ids(clips)
+    clips, marks = share_of(shard, clips, lambda clip: clip.name, [name for name, _ in failures])
+    if shard is not None and shard.number > 1:
+        failures = []
     compute = compute or choose()
     announce(compute)
     labels = load_scene_classifier(
         classifier, compute, groups=groups, weights=weights, settings=settings, offline=offline
     )
     viewing = Viewing(sampling=sampling, batch_size=batch_size)
+    of_clip = {clip.video_id: marks[clip.name] for clip in clips if marks}
     rows: list[ClipScenes] = []
-    with Batch(report, fail_fast) as batch:
+    with Batch(report, fail_fast, marks) as batch:
         for name, error in failures:
             with batch.item(name):
                 raise error
@@ -91,7 +97,7 @@ def label_scenes(
                     item.outputs = [str(out)]
                     rows.append(_label(next(streams), labels, majority, item, progress))
     if rows:
-        write_scenes(out, rows)
+        write_scenes(out, rows, of_clip)
         _summarize(rows, out)
     return batch.outcomes
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from vgeo.errors import BusyError, OutputError, SettingError, UsageError, VgeoError
 from vgeo.formats.claims import Claims
+from vgeo.formats.shards import Shard, share_of
 from vgeo.formats.streams import (
     check_output,
     dump_json,
@@ -72,24 +73,29 @@ def write_batch(
     report: Path | None = None,
     page: Path | None = None,
     fail_fast: bool = False,
+    shard: Shard | None = None,
     progress: Progress = SILENT,
 ) -> list[Outcome]:
     """Localize and write all clips; return what became of each.
 
     out: a file, `-`, or a folder (see `is_folder`), in which clips that are there already are skipped. Several
     processes that are given the same folder divide the clips among them.
-    page: also draw all of them on one map page; not with a folder.
+    page: also draw all of them on one map page; not with a folder. shard: only its part of the clips, marked in files
+    of several clips, which `merge` joins.
     Raises OutputError, DiskError; SettingError when the folder was filled with other settings.
     """
     check_out(out, format, overwrite, report, page)
-    with Batch(report, fail_fast) as batch:
+    tasks = prepared.tasks
+    prepared.tasks, marks = share_of(shard, tasks, lambda task: task.name)
+    of_video = {task.video_id: marks[task.name] for task in prepared.tasks if marks}
+    with Batch(report, fail_fast, marks) as batch:
         if is_folder(out):
             _fill_folder(prepared, Path(out), format or "geojson", overwrite, batch, progress)
         else:
             found = _Passing(prepared.run(batch, progress, out), whole=not is_stdio(out), keep=page is not None)
             first = next(found, None)
             if first is not None:  # else all failed, and there is nothing to write
-                write_localizations(out, chain([first], found), format)
+                write_localizations(out, chain([first], found), format, of_video)
             if found.error is not None:
                 raise found.error
             if page is not None and found.clips:

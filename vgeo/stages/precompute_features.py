@@ -18,6 +18,7 @@ from vgeo.device import Compute, choose
 from vgeo.errors import UsageError
 from vgeo.formats.features import FeatureWriter
 from vgeo.formats.frame_folder import fingerprint
+from vgeo.formats.shards import Shard, share_of
 from vgeo.logs import SILENT, Progress
 from vgeo.records import Outcome, format_utc
 from vgeo.stages.batch import Batch, Item
@@ -64,6 +65,7 @@ def precompute_features(
     overwrite: bool = False,
     report: Path | None = None,
     fail_fast: bool = False,
+    shard: Shard | None = None,
     progress: Progress = SILENT,
 ) -> list[Outcome]:
     """Fill the feature file `out`; videos that are in it, or were finished by an interrupted run, are skipped.
@@ -74,6 +76,7 @@ def precompute_features(
     encoder_names: none is gist. model: a folder whose model sees clips itself, as gama does, in place of encoders; its
     features are what `localize` and `rank` search with. weights, settings: see `load_encoders`. workers: clips that are
     decoded at a time, in threads. compute: chosen by itself when None. cluster: clips are spread over its workers.
+    shard: only its part of the clips, which are marked for `merge`.
     Raises InputError when there is nothing to do, MissingModelError, SettingError when `out` was made otherwise,
     OutputError, BusyError, DiskError. What one clip raises becomes its outcome.
     """
@@ -92,6 +95,10 @@ def precompute_features(
     )
     if labels is not None:
         clips = label_clips(clips, labels)
+    undivided = [clip.video_id for clip in clips]
+    clips, marks = share_of(shard, clips, lambda clip: clip.name, [name for name, _ in failures])
+    if shard is not None and shard.number > 1:
+        failures = []
     with ExitStack() as stack:
         loading = Encoding(
             viewing=viewing, encoder_names=encoder_names, model=model, weights=weights or {}, settings=settings,
@@ -102,21 +109,21 @@ def precompute_features(
         else:
             eyes = ClusterEyes(stack.enter_context(Cluster(cluster, loading, len(clips))))
         writer = stack.enter_context(
-            FeatureWriter(out, eyes.specs, eyes.sampling + made_by, _describe_decoder(decoder), overwrite)
+            FeatureWriter(out, eyes.specs, eyes.sampling + made_by, _describe_decoder(decoder), overwrite, shard)
         )
-        batch = stack.enter_context(Batch(report, fail_fast))
+        batch = stack.enter_context(Batch(report, fail_fast, marks))
         for name, error in failures:
             with batch.item(name):
                 raise error
         if published:
             assert isinstance(eyes, Eyes)  # a layout is refused with a cluster
-            names = add_published(Path(inputs[0]), eyes.own, writer, batch, recipe, progress)
+            names = undivided = add_published(Path(inputs[0]), eyes.own, writer, batch, recipe, shard, progress)
         else:
             names = [clip.video_id for clip in clips]
             progress.start("precompute-features", len(clips), "clips")
             _work(clips, source, eyes, writer, batch, progress)
         if writer.done:
-            writer.finish(names)
+            writer.finish(names, undivided)
     _summarize(batch.outcomes, Path(out))
     return batch.outcomes
 

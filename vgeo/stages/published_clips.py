@@ -12,6 +12,7 @@ import torch
 
 from vgeo.datasets.base import Recipe
 from vgeo.formats.features import FeatureWriter
+from vgeo.formats.shards import Shard, share_of
 from vgeo.logs import SILENT, Progress
 from vgeo.stages.batch import Batch
 from vgeo.stages.gama_data import published_moments
@@ -24,12 +25,18 @@ _MADE_FROM = "published folder"  # whose pictures stay as they are: millions of 
 
 
 def add_published(
-    root: Path, own: MethodEncoder, writer: FeatureWriter, batch: Batch, recipe: Recipe, progress: Progress = SILENT
+    root: Path,
+    own: MethodEncoder,
+    writer: FeatureWriter,
+    batch: Batch,
+    recipe: Recipe,
+    shard: Shard | None = None,
+    progress: Progress = SILENT,
 ) -> list[str]:
-    """Embed the clips that begin at the seconds of each video, and return the videos' names.
+    """Embed the clips that begin at the seconds of each video, and return the names of all videos.
 
-    Videos that the writer has, or other processes work on, are skipped. What a video raises becomes its outcome.
-    Raises UsageError, InputError, FormatError of the folder.
+    shard: only its part of the videos. Videos that the writer has, or other processes work on, are skipped. What a
+    video raises becomes its outcome. Raises UsageError, InputError, FormatError of the folder.
     """
     moments = published_moments(root, recipe=recipe, progress=progress)
     frames = usable_frames([moments], _EVERY)
@@ -37,13 +44,16 @@ def add_published(
         video: {name: said[number] for name, said in moments.labels.items()}
         for number, video in enumerate(moments.video_ids)
     }
-    progress.start("precompute-features", len(frames.video_ids), "videos")
+    numbers, batch.marks = share_of(
+        shard, range(len(frames.video_ids)), lambda number: f"{root}:{frames.video_ids[number]}"
+    )
+    progress.start("precompute-features", len(numbers), "videos")
     with closing(own.pairs([moments], frames)) as store:
         items = [store.at_seconds(np.arange(start, end)) for start, end in pairwise(frames.clip_first)]
-        left = [number for number, video in enumerate(frames.video_ids) if video not in writer.made_from]
+        left = [number for number in numbers if frames.video_ids[number] not in writer.made_from]
         store.expect([items[number] for number in left])
         turns = Turns(
-            range(len(items)),
+            numbers,
             writer.claims,
             batch,
             key=lambda number: frames.video_ids[number],
