@@ -11,7 +11,15 @@ import run
 from trials import Trial
 
 # How much of each campaign the default tests take: seconds of each.
-SHARES: dict[str, float] = {"damaged": 0.02, "folder": 0.05, "output": 0.02, "shared": 0.03}
+SHARES: dict[str, float] = {
+    "damaged": 0.02,
+    "folder": 0.05,
+    "cluster": 0.05,
+    "output": 0.02,
+    "shared": 0.03,
+    "kills": 0.005,
+    "determinism": 0.01,
+}
 
 
 @pytest.mark.parametrize("name", run.names())
