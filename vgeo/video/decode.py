@@ -27,6 +27,7 @@ from vgeo.video.table import FrameTable, read_table, read_table_by_decoding
 log = logging.getLogger(__name__)
 
 _MOST_S = 1e9  # of a recording's time, 31 years: as frames.jsonl has it
+_GUESSED_HZ = 25
 _FIRST_LOOK_PACKETS = 8  # enough to meet fields, hidden frames and missing references
 _MAX_THREADS = 8
 _MAX_AHEAD_BYTES = 256 * 2**20  # of finished frames that wait for their turn
@@ -45,7 +46,7 @@ class VideoInfo:
 class Video:
     """An opened video: its table of frames and what it is. Frames come from `images`.
 
-    Raises InputError, FormatError, MissingModelError (codec).
+    remark: what was assumed of it. Raises InputError, FormatError, MissingModelError (codec).
     """
 
     def __init__(self, path: Path) -> None:
@@ -70,8 +71,13 @@ class Video:
             table = replace(table, keys=table.keys[:1])
         if len(table) == 0:
             raise FormatError(f"{path}: no frame of its video can be decoded ({self.packets} packets)")
+        self.remark = ""
         if table.time_s[-1] > _MOST_S:
-            raise FormatError(f"{path}: its times are damaged, they run to {table.time_s[-1]:.3g} s; convert it anew")
+            self.remark = (
+                f"its times, which run to {table.time_s[-1]:.2g} s, cannot be; {_GUESSED_HZ} frames a second assumed"
+            )
+            time_s = np.arange(len(table)) / _GUESSED_HZ
+            table = replace(table, time_s=time_s, duration_s=len(table) / _GUESSED_HZ)
         self.table = table
         # The container's time of the first frame shown, which is the clip's time 0.
         self.first_frame_s = float(table.pts[0] * table.time_base)

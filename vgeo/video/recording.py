@@ -42,7 +42,7 @@ class VideoSource:
     def remarks(self) -> list[str]:
         """Damage, and a header that claims other frames than there are."""
         tally, table, declared = self._video.tally, self._video.table, self._video.info.declared_frames
-        words = []
+        words = [self._video.remark] if self._video.remark else []
         if declared is not None and declared != self._video.packets:
             words.append(f"the container declares {declared} frames, {self._video.packets} are there")
         elif declared is not None and declared != len(table):
