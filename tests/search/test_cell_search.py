@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from test_cells import encoded, towns
+from test_key_cells import encoded, towns
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
@@ -103,7 +103,7 @@ def test_the_probability_is_that_of_the_whole_gallery(scale: float) -> None:
 
 def test_what_is_forgone_is_what_was_promised(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a large share forgone, the total falls short by at most that much of the best key's probability."""
-    monkeypatch.setattr(cell_search, "_FORGONE", 0.1)
+    monkeypatch.setattr(cell_search, "FORGONE", 0.1)
     latlon = towns(3000)
     keys = encoded(latlon)
     queries, scale = asked(keys, 80, 0.5), 60.0

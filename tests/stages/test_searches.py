@@ -19,8 +19,10 @@ from vgeo.formats.gallery import Gallery, write_gallery
 from vgeo.geo.grid import Box, grid
 from vgeo.geo.lattice import Lattice
 from vgeo.geo.sphere import distance_km
+from vgeo.layers.location_encoder import LocationEncoder
 from vgeo.methods.settings import to_dict
 from vgeo.methods.vidtag import VidTag
+from vgeo.search import when_cells_pay
 from vgeo.stages.localizer import ClipQuery, Localizer
 from vgeo.stages.models import Model
 from vgeo.stages.searches import ExactGallery, RefinedGallery, gallery_search
@@ -185,3 +187,41 @@ def test_a_folder_of_results_knows_how_fine_they_are(folder: Path, capfd: pytest
     assert run(words) == 0
     assert run([*words, "--refine-km", "0.05"]) == 78
     assert "refine_km 0.0, now 0.05" in capfd.readouterr().err.replace("refine_km 0,", "refine_km 0.0,")
+
+
+@pytest.mark.parametrize("scale", [14.0, 300.0])
+def test_a_large_gallery_is_searched_by_cells_with_the_same_answers(
+    scale: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(when_cells_pay, "LARGE", 2000)
+    monkeypatch.setattr(when_cells_pay, "PAYS", 50)
+    once = np.random.default_rng(0).normal((48.0, 16.0), (2.0, 2.0), (1500, 2))
+    gallery = Gallery(latlon_deg=np.concatenate([once, once[:700]]))
+    encoder = LocationEncoder((4, 32), fourier=32, width=64, depth=1, dim=48)
+    with torch.no_grad():
+        keys = encoder(torch.from_numpy(gallery.latlon_deg))
+        keys = torch.nn.functional.normalize(keys - keys.mean(0), dim=1)
+    noise = torch.randn(120, 48, generator=torch.Generator().manual_seed(0)) * 0.05
+    queries = torch.nn.functional.normalize(keys[:120] + noise, dim=1)
+    search = ExactGallery(gallery, keys, scale)
+    with torch.inference_mode():
+        before = search(queries, None, k=5, rows=10, within_km=1.0)
+        after = search(queries, None, k=5, rows=10, within_km=1.0)
+    cells = search._by_cells._cells
+    assert (cells is not None) == (scale > 100)
+    if cells is not None:
+        assert cells.best.queries == cells.totals.queries == 120
+        assert cells.totals.left < 60
+    assert np.array_equal(before.candidates_deg, after.candidates_deg)
+    assert np.array_equal(before.row_TK, after.row_TK)
+    assert np.allclose(before.probability_TK, after.probability_TK, rtol=1e-4)
+    assert np.allclose(before.spread.confidence_N, after.spread.confidence_N, rtol=1e-4)
+    assert torch.equal(before.spread.radius_km_N, after.spread.radius_km_N)
+    assert np.array_equal(search.best_rows(queries), before.row_TK[:, 0])
+    assert search._by_cells._cells is not None  # which find the best keys in any case
+    assert (search._by_cells.for_totals(1) is None) == (scale < 100)
+    keys[7] = torch.nan
+    damaged = ExactGallery(gallery, keys, scale)
+    damaged.best_rows(queries)
+    with pytest.raises(FormatError, match="not finite"):
+        damaged.best_rows(queries)

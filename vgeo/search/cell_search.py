@@ -5,7 +5,7 @@ the k best. All others are opened, so the answer is proven, and it is what `exac
 that would open too many is left to that search.
 
 A softmax over the gallery needs all keys, but far ones hardly: cells are opened until those that are not hold together,
-by their bounds, less than `_FORGONE` of the best key's own probability. Where that takes too many, as with an
+by their bounds, less than `FORGONE` of the best key's own probability. Where that takes too many, as with an
 untrained model or a small scale, the query is left to the full search as well.
 
 Shapes: N queries, G gallery keys, E embedding width, C cells, K answers a query, P pairs of a query and a cell (or of a
@@ -27,7 +27,7 @@ from vgeo.search.radius import BINS, bin_of, half_radius_km, near_chord2
 from vgeo.search.settle import in_order, scores_of, slack
 
 _TOO_MANY = 0.25  # of the gallery's keys: then one product of everything is as fast
-_FORGONE = 2.0**-22  # 2.4e-7: hardly ever does one of the six digits that are written change
+FORGONE = 2.0**-22  # 2.4e-7: hardly ever does one of the six digits that are written change
 _QUERIES = 1024  # at once
 
 
@@ -65,6 +65,10 @@ class CellSearch:
         self._counts_C = cells.counts
         self._most = _TOO_MANY * len(cells.row_G)
         self.best, self.totals = Counts(), Counts()
+
+    def __str__(self) -> str:
+        parts = [f"{one.queries} {name}, {one.left}" for name, one in (("best", self.best), ("totals", self.totals))]
+        return " and ".join(parts) + " were left to the search of all keys"
 
     @torch.no_grad()
     def top_k(self, queries_NE: Tensor, k: int) -> TopK:
@@ -129,22 +133,22 @@ class CellSearch:
     ) -> Total:
         """The log-sum-exp over the gallery, and how the probability spreads around each answer [N, 2].
 
-        best_N: score of each query's best key. As `exact.top_k` and `exact.spread_of` say it, but for `_FORGONE`.
+        best_N: score of each query's best key. As `exact.top_k` and `exact.spread_of` say it, but for `FORGONE`.
         """
         n = len(queries_NE)
         bounds_NC = self.cells.bounds(queries_NE).double()
         log_NC, order_NC = (self._counts_C.log() + scale * (bounds_NC - best_N[:, None])).sort(1)
         forgone_NC = log_NC.exp_().cumsum(1)
-        open_NC = torch.empty(n, len(self.cells), dtype=torch.bool).scatter_(1, order_NC, forgone_NC > _FORGONE)
+        open_NC = torch.empty(n, len(self.cells), dtype=torch.bool).scatter_(1, order_NC, forgone_NC > FORGONE)
         opened_N = open_NC.double() @ self._counts_C.double()
         left_N = ~(opened_N <= self._most)
         open_NC[left_N] = False
         total_N, near_N, histogram_NB = self._sums(queries_NE, open_NC, best_N, answers_deg, scale, within_km)
         radius_N, further_N = half_radius_km(histogram_NB), histogram_NB.clone()
-        further_N[:, 0] += _FORGONE
+        further_N[:, 0] += FORGONE
         nearest_N = half_radius_km(further_N)
-        further_N[:, 0] -= _FORGONE
-        further_N[:, -1] += _FORGONE
+        further_N[:, 0] -= FORGONE
+        further_N[:, -1] += FORGONE
         left_N |= half_radius_km(further_N) != nearest_N  # what is forgone could decide between two radii
         self.totals.add(opened_N, left_N)
         log_total_N = total_N.log() + scale * best_N.double()

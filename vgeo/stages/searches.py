@@ -5,6 +5,8 @@ Shapes: T frames, G gallery rows, E embedding width, K candidates.
 
 import logging
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -13,14 +15,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vgeo.device import Compute
-from vgeo.errors import InputError, SettingError, UsageError
+from vgeo.errors import FormatError, InputError, SettingError, UsageError
 from vgeo.formats.gallery import Gallery
 from vgeo.geo.lattice import LEAST_KM
 from vgeo.logs import SILENT, Progress
 from vgeo.methods._gallery import embed_rows
 from vgeo.records import Floats
+from vgeo.search.cell_search import CellSearch
 from vgeo.search.exact import Spread, probability_mass, top_k
 from vgeo.search.refine import RefinedSearch, plan, typical_spacing_km
+from vgeo.search.when_cells_pay import WhenCellsPay
 from vgeo.stages.keys import gallery_keys
 from vgeo.stages.models import Model
 
@@ -41,10 +45,11 @@ class Answers(NamedTuple):
 
 
 class ExactGallery:
-    """All places of a gallery, compared with every frame."""
+    """All places of a gallery, compared with every frame; a large gallery's by cells, with the same answers."""
 
     def __init__(self, gallery: Gallery, keys_GE: Tensor, scale: float) -> None:
         self.gallery, self._keys_GE, self._scale = gallery, keys_GE, scale
+        self._by_cells = WhenCellsPay(keys_GE, gallery.latlon_deg)
 
     @property
     def keys(self) -> Tensor:
@@ -63,8 +68,11 @@ class ExactGallery:
 
     def best_rows(self, queries_TE: Tensor) -> NDArray[np.int64]:
         """The best row of each query: [T]."""
-        found: NDArray[np.int64] = top_k(queries_TE, self._keys_GE, 1).index_NK[:, 0].cpu().numpy()
-        return found
+        with _checked_keys():
+            cells = self._by_cells.for_best(len(queries_TE))
+        found = top_k(queries_TE, self._keys_GE, 1) if cells is None else cells.top_k(queries_TE, 1)
+        best: NDArray[np.int64] = found.index_NK[:, 0].cpu().numpy()
+        return best
 
     @property
     def width(self) -> int:
@@ -80,22 +88,40 @@ class ExactGallery:
 
         first_TE: what was searched for before; without meaning where all is compared.
         """
-        index_TK, score_TK, log_total_T = self._candidates(queries_TE, max(k, rows))
+        with _checked_keys():
+            cells = self._by_cells.for_totals(len(queries_TE))
+        index_TK, score_TK, log_total_T = self._candidates(queries_TE, max(k, rows), cells)
+        if cells is not None:
+            log_total_T, spread = cells.total(
+                queries_TE,
+                score_TK[:, 0],
+                self.gallery.latlon_deg[index_TK[:, 0].numpy()],
+                scale=self._scale,
+                within_km=within_km,
+            )
+            log.debug("searched by cells; of %s", cells)
+        else:
+            assert log_total_T is not None
+            self._by_cells.tell(self._scale * score_TK[:, 0])
+            spread = probability_mass(
+                queries_TE,
+                self._keys_GE,
+                self.gallery.latlon_deg,
+                index_TK[:, 0],
+                log_total_T,
+                scale=self._scale,
+                within_km=within_km,
+            )
         probability_TK = torch.exp(self._scale * score_TK.double() - log_total_T[:, None]).clamp(max=1)
-        spread = probability_mass(
-            queries_TE,
-            self._keys_GE,
-            self.gallery.latlon_deg,
-            index_TK[:, 0],
-            log_total_T,
-            scale=self._scale,
-            within_km=within_km,
-        )
         index, probability = index_TK.cpu().numpy(), probability_TK.cpu().numpy()
         return Answers(self.gallery.latlon_deg[index[:, :k]], probability[:, :k], spread, index, probability)
 
-    def _candidates(self, queries_TE: Tensor, wanted: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _candidates(
+        self, queries_TE: Tensor, wanted: int, cells: CellSearch | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Best rows at distinct places: index [T, K], score [T, K], and the log-sum-exp over the gallery [T].
+
+        Without the last where cells are searched.
 
         A place that fills several rows (GeoCLIP's own gallery repeats 5,877 of its points; a camera stands still)
         counts with its best row. Other than that nothing is suppressed: neighbours of the answer are candidates too.
@@ -103,7 +129,10 @@ class ExactGallery:
         most = min(len(self.gallery), _MOST_ROWS)
         rows = min(2 * wanted, most)
         while True:
-            found = top_k(queries_TE, self._keys_GE, rows, scale=self._scale)
+            if cells is None:
+                found = top_k(queries_TE, self._keys_GE, rows, scale=self._scale)
+            else:
+                found = cells.top_k(queries_TE, rows)
             firsts = [_firsts(self.gallery.latlon_deg[row]) for row in found.index_NK.cpu().numpy()]
             fewest = min(map(len, firsts))
             if fewest >= wanted or rows == most:
@@ -111,8 +140,16 @@ class ExactGallery:
             rows = min(8 * rows, most)
         k = min(wanted, fewest)
         chosen_TK = torch.from_numpy(np.stack([first[:k] for first in firsts])).to(found.index_NK.device)
-        assert found.log_total_N is not None
         return found.index_NK.gather(1, chosen_TK), found.scores_NK.gather(1, chosen_TK), found.log_total_N
+
+
+@contextmanager
+def _checked_keys() -> Iterator[None]:
+    """Say of keys that are not finite what they come from."""
+    try:
+        yield
+    except ValueError as error:
+        raise FormatError(f"the gallery has {error}: its stored keys, or the model, are damaged") from error
 
 
 class RefinedGallery:
