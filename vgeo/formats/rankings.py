@@ -28,7 +28,7 @@ from vgeo.formats.streams import atomic_write, is_stdio, open_input
 from vgeo.search.members import NONE, Ints
 
 _BLOCK = 2**20  # characters read at a time
-_LONGEST_VALUE = 2**27  # characters of one query's list: 5 million ids
+_LONGEST_VALUE = 2**24  # characters of one query's list, which take 8 times as many bytes when parsed: 600,000 ids
 _MOST_IDS = 2**29  # of all queries: 2 GiB of numbers
 _MOST_DISTINCT = 2**25
 
@@ -213,7 +213,9 @@ class _Scanner:
             except (RecursionError, ValueError) as error:
                 raise FormatError(f"{self._where}: {what} is no list of ids") from error
             if len(self._buffer) - self._at > _LONGEST_VALUE:
-                raise FormatError(f"{self._where}: {what} is no list of ids, or one of more than 5 million")
+                raise FormatError(
+                    f"{self._where}: {what} is no list of ids, or one of more than 16 MB; keep fewer of each query"
+                )
         self._at = end
         return value
 

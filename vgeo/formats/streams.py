@@ -138,9 +138,13 @@ def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> None:
     if is_stdio(path):
         return
     target = Path(path)
+    try:
+        there = target.exists()
+    except OSError as error:  # such as a name that is too long
+        raise OutputError(f"{target}: cannot be created ({error.strerror}); choose another name with --out") from error
     if target.is_dir():
         raise OutputError(f"{target}: is a folder; give a file name")
-    if target.exists() and not overwrite:
+    if there and not overwrite:
         raise OutputError(f"{target}: exists; use --overwrite to replace it or --out for another name")
     make_folder(target.parent)
     if not os.access(target.parent, os.W_OK):
