@@ -175,6 +175,9 @@ def _wrong(
     lost = CLIPS - len(done)  # of a killed one that wrote an item and no line of its report
     if lost > bool(plan.kill) or twice > bool(plan.kill):
         yield f"{lost} clips were done by nobody, {twice} again"
+    left = [name for name in found if any(mark in name for mark in (".claims", ".parts", ".partial"))]
+    if left:
+        yield f"{left[0]} is left, of {len(left)}"
     differ = [name for name in sorted(found.keys() | expected.keys()) if found.get(name) != expected.get(name)]
     if differ:
         what = "missing" if differ[0] not in found else "left over" if differ[0] not in expected else "another"
