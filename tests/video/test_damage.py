@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from clipmaker import make_video, read_number
 
+from vgeo.video.hints import hint
 from vgeo.video.pixels import Shape
 from vgeo.video.recording import VideoSource
 from vgeo.video.sampling import Sampling
@@ -62,3 +63,10 @@ def test_frames_after_damage_are_told(suffix: str, tmp_path: Path) -> None:
     wrong = [row for row, image in source.images(range(len(source.time_s)), Shape()) if read_number(image) != row]
     (remark,) = (words for words in source.remarks() if "may be wrong" in words)
     assert len(wrong) <= int(remark.split()[0]) <= 30, "to the next key frame"
+
+
+def test_an_index_that_is_there_is_not_called_missing(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "clip.mp4", frames=3)
+    assert hint(path) == "; its index is damaged"
+    path.write_bytes(path.read_bytes()[:-600])
+    assert "missing" in hint(path)

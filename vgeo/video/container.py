@@ -13,6 +13,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from vgeo.errors import FormatError, InputError, MissingModelError
+from vgeo.video.hints import hint
 
 av.logging.set_level(None)  # what libav has to say of damaged files is counted and summarised instead
 
@@ -59,8 +60,7 @@ def open_container(path: Path) -> InputContainer:
     except PermissionError as error:
         raise InputError(f"{path}: cannot be read (permission denied)") from error
     except (av.FFmpegError, OSError, ValueError) as error:
-        hint = "; its index is missing, as when a recording is cut short" if _is_mp4(path) else ""
-        raise FormatError(f"{path}: not a video that FFmpeg can read ({_reason(error)}{hint})") from error
+        raise FormatError(f"{path}: not a video that FFmpeg can read ({_reason(error)}{hint(path)})") from error
     names = container.format.name.split(",")
     if any(name in _REFUSED_FORMATS or name.endswith("_pipe") for name in names):
         container.close()
@@ -136,14 +136,6 @@ def drain(stream: VideoStream, tally: Tally, last: int) -> list[av.VideoFrame]:
     except (av.FFmpegError, OSError):
         tally.damaged.add(last)
         return []
-
-
-def _is_mp4(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return file.read(8)[4:] == b"ftyp"
-    except OSError:
-        return False
 
 
 def _reason(error: Exception) -> str:
