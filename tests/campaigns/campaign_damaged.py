@@ -13,6 +13,7 @@ A trial is one damaged clip, tried in a folder with others and with good recordi
 The good recordings of the folder must come whole, or all its trials fail. A folder's run may hold 1500 MB.
 """
 
+import codecs
 import json
 import os
 import shutil
@@ -83,9 +84,9 @@ class _Folder:
 
     def _run(self, args: Sequence[str]) -> dict[str, dict[str, Any]]:
         """The report's lines by file name, after what holds for a run as a whole."""
-        user = self._clips[0].read_as
         before = None
-        if user is not None:
+        if self._clips[0].read_as is not None:
+            codecs.lookup("utf-8-sig")  # that user may not be let in where Python lies
             os.chmod(self._folder, 0o777)
             before = _become_nobody
         meter = Meter()
@@ -228,7 +229,7 @@ def _off_times(clip: Damaged, found: salvage.Salvaged) -> dict[tuple[int, float]
 
 def printable(name: str) -> str:
     """A name as a report can hold it: bytes that are not UTF-8 are replaced."""
-    return name.encode(errors="replace").decode()
+    return os.fsencode(name).decode(errors="replace")
 
 
 def _become_nobody() -> None:
