@@ -6,12 +6,14 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from clipmaker import make_video
 
 from vgeo.cli import run
 from vgeo.errors import FormatError, InputError, OutputError, SettingError, UsageError
 from vgeo.formats.features import FeatureFile
+from vgeo.formats.scenes import GROUPS, ClipScenes, read_scenes, write_scenes
 from vgeo.formats.shards import Shard
 from vgeo.formats.tracks import read_tracks
 from vgeo.stages.merge import merge
@@ -108,7 +110,7 @@ def test_missing_and_doubled_shards_are_named(name: str, tmp_path: Path) -> None
         merge([f"s1/{name}", f"s3/{name}"], out)
     again = tmp_path / f"again-{name}"
     (shutil.copytree if name == "frames" else shutil.copy)(f"s1/{name}", again)
-    with pytest.raises(UsageError, match="shard 1/3 is given twice: .*s1/.* and .*again-"):
+    with pytest.raises(UsageError, match=r"shard 1/3 is given twice: .*s1/.* and .*again-"):
         merge([*parts(name), str(again)], out)
     with pytest.raises(UsageError, match="is given twice"):
         merge([*parts(name), f"./s1/{name}"], out)
@@ -122,7 +124,7 @@ def test_missing_and_doubled_shards_are_named(name: str, tmp_path: Path) -> None
 def test_features_made_otherwise_are_refused_by_the_difference(tmp_path: Path) -> None:
     other = ["precompute-features", "clips/v1.mp4", "-e", "gist", "--device", "cpu", "-o", str(tmp_path / "f.h5")]
     assert run([*other, "--rate-hz", "2"]) == 0
-    with pytest.raises(SettingError, match="sampling rate_hz=1.*, here rate_hz=2"):
+    with pytest.raises(SettingError, match=r"sampling rate_hz=1.*, here rate_hz=2"):
         merge(["whole/f.h5", str(tmp_path / "f.h5")], str(tmp_path / "out.h5"))
 
 
@@ -134,7 +136,7 @@ def test_same_clips_are_kept_once_and_others_refused(tmp_path: Path) -> None:
         assert (tmp_path / f"out-{name}").read_bytes() == copy.read_bytes()
     text = Path("whole/t.gpx").read_text()
     (tmp_path / "t.gpx").write_text(text.replace('lat="5', 'lat="6', 1))
-    with pytest.raises(FormatError, match="v1: .* say different things of it"):
+    with pytest.raises(FormatError, match=r"v1: .* say different things of it"):
         merge(["whole/t.gpx", str(tmp_path / "t.gpx")], str(tmp_path / "new.gpx"))
     assert not (tmp_path / "new.gpx").exists()
 
@@ -177,3 +179,16 @@ def test_more_shards_than_clips_leave_the_last_ones_nothing(tmp_path: Path, capl
     assert not (tmp_path / "3.h5").exists()
     merge([str(tmp_path / "2.h5"), str(tmp_path / "1.h5")], str(tmp_path / "f.h5"))
     assert FeatureFile.open(tmp_path / "f.h5").video_ids == ["v1", "v2"]
+
+
+def test_tables_of_scenes_are_joined(tmp_path: Path) -> None:
+    rows = [
+        ClipScenes(video_id=name, frames=3, shares=np.eye(len(GROUPS))[i]) for i, name in enumerate(("a", "=b", "c"))
+    ]
+    write_scenes(tmp_path / "whole.csv", rows)
+    for shard in (Shard(2, 2), Shard(1, 2)):
+        marks = shard.marks([row.video_id for row in rows])
+        write_scenes(tmp_path / f"{shard.number}.csv", shard.take(rows), marks)
+    assert list(read_scenes(tmp_path / "1.csv")) == ["a", "c"]
+    merge([str(tmp_path / "2.csv"), str(tmp_path / "1.csv")], str(tmp_path / "out.csv"))
+    assert (tmp_path / "out.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
