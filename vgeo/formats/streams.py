@@ -6,7 +6,6 @@ are written beside the target, flushed to disk and renamed, so a kill leaves eit
 
 import fcntl
 import hashlib
-import io
 import itertools
 import json
 import os
@@ -24,8 +23,8 @@ from vgeo.formats import unfinished
 
 STDIO = "-"
 # Of files that are parsed in one piece: JSON takes 5 times its size in memory, XML 15 times.
-_MOST_BYTES = {".json": 2**27, ".geojson": 2**27, ".gpx": 2**26, ".kml": 2**26, ".xml": 2**26}
-_LONGEST_LINE = 2**27
+_MOST_BYTES = {".json": 10**8, ".geojson": 10**8, ".gpx": 2**26, ".kml": 2**26, ".xml": 2**26}
+_LONGEST_LINE = 10**8
 _PIPE_S = 5.0
 _CUT = "cut it into several, or give CSV or one JSON text a line (.geojsonl)"
 _UNCHANGED = "nothing under that name changed"
@@ -41,7 +40,7 @@ def is_stdio(path: str | os.PathLike[str]) -> bool:
 
 
 def read_bytes(path: str | os.PathLike[str], limit_bytes: int | None = None) -> bytes:
-    """Return a file's content, or stdin's for `-`; refuse more than `limit_bytes`, or a line of more than 134 MB.
+    """Return a file's content, or stdin's for `-`; refuse more than `limit_bytes`, or a line of more than 100 MB.
 
     limit_bytes: None goes by the suffix: what is parsed in one piece takes many times its size in memory.
     Raises InputError if there is no such file, FormatError if it is too large to be what is expected.
@@ -82,16 +81,18 @@ def open_input(path: str | os.PathLike[str]) -> IO[bytes]:
 
 
 def _read(file: IO[bytes], path: str | os.PathLike[str], limit_bytes: int) -> bytes:
-    found, since = io.BytesIO(), 0  # bytes since the last end of a line
+    found: list[bytes] = []
+    size = since = 0  # bytes of all, and since the last end of a line
     while chunk := file.read(2**20):
-        found.write(chunk)
+        found.append(chunk)
+        size += len(chunk)
         end = chunk.rfind(b"\n")
         since = since + len(chunk) if end < 0 else len(chunk) - end
-        if found.tell() > limit_bytes:
+        if size > limit_bytes:
             raise _too_large(path, limit_bytes)
         if since > _LONGEST_LINE:
             raise FormatError(f"{path}: a line of more than {_LONGEST_LINE / 1e6:.0f} MB; {_CUT}")
-    return found.getvalue()
+    return b"".join(found)
 
 
 def read_lines(path: str | os.PathLike[str], longest: int = 2**20) -> Iterator[str]:
