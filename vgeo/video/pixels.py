@@ -1,6 +1,8 @@
 """From a decoded frame to RGB pixels: turned upright, and resized in the same step as the colour conversion.
 
-Resizing is swscale's bicubic, whose kernel widens with the reduction (antialiased); it is deterministic on a machine.
+Pictures are made smaller by the mean of the area that a pixel covers, and larger by cubics, with colours between pixels
+filled in: no level is off by more than rounding. Without resizing, swscale's own fast way costs a fourteenth of that;
+its levels are low by one on the whole. Both are deterministic on a machine.
 """
 
 import struct
@@ -14,8 +16,9 @@ from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
 
-_RESAMPLING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND
-RESIZING = "swscale bicubic"
+_EXACT = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+_REDUCING, _ENLARGING, _KEEPING = Interpolation.AREA | _EXACT, Interpolation.BICUBIC | _EXACT, Interpolation.BICUBIC
+RESIZING = "swscale area"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,11 @@ class Converter:
         width, height = self._shape.of(width, height)
         if turn.swaps:
             width, height = height, width
+        if (width, height) == (frame.width, frame.height):
+            how = _KEEPING
+        else:
+            how = _REDUCING if width <= frame.width and height <= frame.height else _ENLARGING
         converted = self._reformatter.reformat(
-            frame, width=width, height=height, format="rgb24", interpolation=_RESAMPLING, threads=1
+            frame, width=width, height=height, format="rgb24", interpolation=how, threads=1
         )
         return turn.apply(converted.to_ndarray().astype(np.uint8, copy=False))
