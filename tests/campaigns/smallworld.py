@@ -1,17 +1,18 @@
 """A folder in which every command has what it needs, small enough that each takes a fraction of a second.
 
-clips/ (three videos), frames/, tracks.csv, clips.csv, features.h5 (gist, with positions and labels), near.h5 (features),
-grid.h5, cities.h5, models/geoclip, tracks.geojson. All of it is made by the program itself, in forks.
+clips/ (three videos), frames/, clips.csv, features.h5 (gist, with positions and labels), near.h5 (features), grid.h5,
+cities.h5, models/geoclip, tracks.geojson. All of it is made by the program itself, in forks.
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import forks
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from clipmaker import make_video  # noqa: E402
+from clipmaker import make_video
 
 TRAIN = (
     "--set", "init=scratch", "--set", "sigmas=1,1024", "--set", "fourier=8", "--set", "location_width=16",
@@ -19,7 +20,7 @@ TRAIN = (
     "--set", "warmup_steps=0", "--device", "cpu", "--gallery", "grid.h5",
 )  # fmt: skip
 CITIES = (("Lund", "Sweden", 55.70, 13.19), ("Ghent", "Belgium", 51.05, 3.72), ("Graz", "Austria", 47.07, 15.44))
-STEPS = (
+STEPS: tuple[tuple[str, ...], ...] = (
     ("extract-frames", "clips", "--rate-hz", "2", "-o", "frames", "--labels", "clips.csv"),
     ("precompute-features", "frames", "-e", "gist", "--device", "cpu", "-o", "features.h5"),
     ("build-gallery", "grid", "features.h5", "--spacing-km", "0.4", "-o", "grid.h5"),
@@ -30,9 +31,9 @@ STEPS = (
 )
 
 
-def make_world(here: Path) -> None:
-    """Fill the folder."""
-    (here / "clips").mkdir()
+def make_world(here: Path, steps: Sequence[Sequence[str]] = STEPS) -> None:
+    """Fill the folder by these steps."""
+    (here / "clips").mkdir(parents=True)
     table = ["path,city,country,split"]
     for number, (city, country, lat, lon) in enumerate(CITIES):
         make_video(here / "clips" / f"v{number}.mp4", frames=45, rate=15, size=(160, 128))
@@ -40,7 +41,7 @@ def make_world(here: Path) -> None:
         (here / "clips" / f"v{number}.csv").write_text("\n".join(["time_s,lat,lon", *fixes]) + "\n")
         table.append(f"v{number}.mp4,{city},{country},{('train', 'test')[number == 0]}")
     (here / "clips.csv").write_text("\n".join(table) + "\n")
-    for step in STEPS:
+    for step in steps:
         ran = forks.fork(step, here, env={"XDG_CACHE_HOME": str(here / "cache")})
         if ran.code != 0:
             raise RuntimeError(f"vgeo {' '.join(step)} ended with {ran.code}: {ran.stderr}")

@@ -12,6 +12,9 @@ from trials import Trial
 
 # How much of each campaign the default tests take: seconds of each.
 SHARES: dict[str, float] = {
+    "disks": 0.1,
+    "hostile": 0.01,
+    "memory": 0.1,
     "damaged": 0.02,
     "folder": 0.05,
     "cluster": 0.05,
