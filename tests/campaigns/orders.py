@@ -16,7 +16,7 @@ def broken(events: Sequence[Event], counts: Callable[[str], bool]) -> list[str]:
     disk = _Disk(counts)
     for event in events:
         getattr(disk, "_" + event.kind, disk.other)(*event.paths)
-    disk.removing("the end")
+    disk.end()
     return disk.said
 
 
@@ -27,10 +27,12 @@ class _Disk:
         self.said: list[str] = []
         self._counts = counts
         self._dirty: set[str] = set()
+        self._folders: set[str] = set()
         self._named: dict[str, str] = {}  # a folder in which something took its final name -> what
 
     def _open(self, path: str) -> None:
         self._dirty |= {path, dirname(path)}
+        self._folders.add(dirname(path))
 
     def _write(self, path: str) -> None:
         self._dirty.add(path)
@@ -41,6 +43,7 @@ class _Disk:
 
     def _mkdir(self, path: str) -> None:
         self._dirty.add(dirname(path))
+        self._folders |= {path, dirname(path)}
 
     def _link(self, path: str, other: str) -> None:
         self._dirty.add(dirname(other))
@@ -72,6 +75,12 @@ class _Disk:
         """Something goes that may be missed if what replaced it is not on the disk."""
         self.said += [f"{what} before {folder} is synced, which names {name}" for folder, name in self._named.items()]
         self._named = {}
+
+    def end(self) -> None:
+        """What is not on the disk now may never be."""
+        self.removing("the end")
+        # A folder may still hold the names of claims that are gone.
+        self.said += [f"{path} is not synced" for path in sorted(self._dirty - self._folders) if self._counts(path)]
 
     def _under(self, path: str) -> set[str]:
         return {left for left in self._dirty if left == path or left.startswith(f"{path}/")}
