@@ -44,7 +44,7 @@ from vgeo.training.frame_store import FrameStore
 from vgeo.training.loop import Loop, Options, _Epoch
 from vgeo.training.meter import Meter
 from vgeo.training.optim import adam
-from vgeo.training.sampling import Plan
+from vgeo.training.sampling import Drawing, Plan
 from vgeo.training.truth import ClipTruth
 
 COUNTS = (166, 157, 91, 6)
@@ -56,7 +56,7 @@ TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 Job = Callable[[], object]
 
 
-class OnDevice:
+class OnDevice(Drawing):
     """Stands for a store whose pictures are on the device already: every batch is the same."""
 
     def __init__(self, clips: int, compute: Compute) -> None:

@@ -1,6 +1,6 @@
 """Batches of 12 clips of 16 pictures at 224 x 224: vgeo's store of frames against a DataLoader of the published kind.
 
-    python tests/benchmarks/bench_frame_store.py [--rounds 3] [--clips 96] [--threads N]
+    python tests/benchmarks/bench_frame_store.py [--rounds 3] [--clips 96] [--threads N] [--json FILE]
 
 The DataLoader's data set does what CityGuessr's published loader does (every fifth picture of a folder, read, PIL,
 `Resize((224, 224))`, `ToTensor`), but with Pillow where that has OpenCV: both decode with libjpeg-turbo. Its workers
@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from rows import Row, write_rows
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import Compose, PILToTensor, Resize, ToTensor
@@ -124,10 +125,10 @@ def wait_ms(epoch: Epoch, step_ms: float) -> float:
     return 1e3 * statistics.mean(waits[1:])
 
 
-def measure(folders: list[Path], rounds: int, threads: int | None) -> None:
+def measure(folders: list[Path], rounds: int, threads: int | None) -> list[Row]:
     one = open_frames([folders[0].parent])
     frames = Frames(np.arange(len(one)), one.latlon_deg, one.first_row, tuple(one.video_ids))
-    options = {"size": SIDE, "compute": CPU, "workers": threads}
+    options = {"shape": (SIDE, SIDE), "compute": CPU, "workers": threads}
     with (
         FrameStore([one], frames, resident=False, **options) as anew,  # type: ignore[arg-type]
         FrameStore([one], frames, resident=True, **options) as kept,  # type: ignore[arg-type]
@@ -148,6 +149,13 @@ def measure(folders: list[Path], rounds: int, threads: int | None) -> None:
             waits = {name: wait_ms(epoch, step_ms) for name, epoch in epochs.items()}
             said = ", ".join(f"{name} {wait:.0f}" for name, wait in waits.items())
             print(f"  wait in ms beside a step of {step_ms} ms: {said}")
+    with Image.open(next(folders[0].iterdir())) as picture:
+        step = f"{BATCH} x 16 pictures of {picture.width} x {picture.height} for CityGuessr"
+    mine = found["FrameStore"][0]
+    return [
+        Row(step, name, mine / found[name][0], figures=f"{mine:.1f} clips/s, {found[name][0]:.1f} clips/s")
+        for name in found if name.startswith("DataLoader")
+    ]  # fmt: skip
 
 
 def main() -> None:
@@ -155,16 +163,19 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--clips", type=int, default=96)
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(1)
     print(f"{os.cpu_count()} cores, {given.clips} clips, load {os.getloadavg()[0]:.1f}")
+    rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         for size in ((1280, 720), (SIDE, SIDE)):
             folders = write_clips(Path(folder) / str(size[0]), given.clips, size)
             bytes_each = statistics.mean(path.stat().st_size for path in folders[0].iterdir())
             print(f"pictures of {size[0]} x {size[1]}, {bytes_each / 1e3:.0f} kB")
-            measure(folders, given.rounds, given.threads)
+            rows += measure(folders, given.rounds, given.threads)
             sys.stdout.flush()
+    write_rows(given.json, rows)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Hierarchical search of a whole test set, without the networks, against the published way of narrowing rankings.
 
-`python tests/benchmarks/bench_hierarchical.py [--videos 3000] [--clips 37] [--keys 116000] [--keep 1%] [--sample 40]`
+`python tests/benchmarks/bench_hierarchical.py [--videos 3000] [--clips 37] [--keys 116000] [--keep 1%] [--json FILE]`
 
 Made-up embeddings of GAMa's numbers: each video's clips and tiles lie around a direction of the video, with noise, so
 that a clip's own tile is first in some 15 % of cases. Four steps: the first 32 clips of each video, which is what the
@@ -16,10 +16,12 @@ import argparse
 import time
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
+from rows import Row, write_rows
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
@@ -116,6 +118,7 @@ def main() -> None:
     for name, default in (("videos", 3000), ("clips", 37), ("keys", 116_000), ("sample", 40)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--keep", default="1%")
+    parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     data = made_up(given.videos, given.clips, given.keys)
     keep = how_many(given.keep, given.videos)
@@ -131,6 +134,10 @@ def main() -> None:
     print(f"published way, {len(sample)} clips: {each[0] * 1e3:.1f} ms, {each[1] * 1e3:.1f} ms of the processor each; "
           f"for all {each[0] * n:.0f} s and {each[1] * n:.0f} s: {each[0] * n / total[0]:.0f} and "
           f"{each[1] * n / total[1]:.0f} times as long; {same} rankings of ten the same")  # fmt: skip
+    figures = f"{total[0]:.1f} s, {each[0] * n:,.0f} s ({len(sample)} clips, scaled up)"
+    note = f"{same} of {len(sample)} rankings of ten the same; by the processor {each[1] * n / total[1]:.0f} ×"
+    step = f"hierarchical search of {n:,} clips in {given.keys:,} tiles, without the networks"
+    write_rows(given.json, [Row(step, "the published loop", each[0] * n / total[0], figures=figures, note=note)])
 
 
 if __name__ == "__main__":

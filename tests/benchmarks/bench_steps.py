@@ -6,7 +6,7 @@ A bare step is forward, backward and Adam (fused, as the loop's) of the same net
 device, by a few lines of PyTorch: no plan, no loading, no masks, no noise or augmentation, and a plain cross-entropy of
 what is learnt from (the mean square of the backbone's output for CityGuessr). VidTAG's phase II learns a decoder alone,
 on top of networks that are frozen: they run in both. Batches are the published ones of VidTAG and GeoCLIP, of 2 clips
-for CityGuessr and of 2 videos (4 clips, 4 tiles, since each brings a hard negative) for GAMa.
+for CityGuessr and of one video (2 clips, 2 tiles, since each brings a hard negative) for GAMa.
 """
 
 import argparse
@@ -38,7 +38,7 @@ from vgeo.training.sampling import Plan
 from vgeo.training.store import FeatureStore
 
 METHODS = ("vidtag", "geoclip", "cityguessr", "gama")
-CITY_CLIPS, GAMA_VIDEOS = 2, 2
+CITY_CLIPS, GAMA_VIDEOS = 2, 1
 Job = Callable[[], object]
 
 

@@ -1,6 +1,6 @@
 """Keys of a gallery of tiles, decoding included, against the bare encoder on tiles that lie in memory.
 
-Run: python tests/benchmarks/bench_tile_keys.py [--rounds N] [--full-tiles N] [--device cuda]
+Run: python tests/benchmarks/bench_tile_keys.py [--rounds N] [--full-tiles N] [--device cuda] [--json FILE]
 Tiles are those of the procedural world, 256 x 256. Prints medians of interleaved rounds and the share of the bare rate;
 absolute times depend on the machine.
 """
@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from rows import Row, write_rows
 
 from vgeo.formats.gallery import Gallery
 from vgeo.formats.tile_pictures import tile_pictures
@@ -113,8 +114,10 @@ def main() -> None:
     parser.add_argument("--full-tiles", type=int, default=4, help="for the encoder as published")
     parser.add_argument("--only", default="", help="encoders whose names hold this")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     device = torch.device(options.device)
+    rows: list[Row] = []
     with tempfile.TemporaryDirectory() as name:
         jpeg, png, packed, track = write(Path(name))
         galleries = {
@@ -145,6 +148,10 @@ def main() -> None:
             for kind, (rate, ms) in found.items():
                 share, work = 100 * rate / found["bare"][0], 100 * found["bare"][1] / ms
                 print(f"  {kind:24s} {rate:8.2f} keys/s, {share:5.1f} % of bare; {ms:8.2f} ms of CPU, {work:5.1f} %")
+                if kind != "bare":
+                    figures = f"{rate:.2f} keys/s, {found['bare'][0]:.2f} keys/s"
+                    rows.append(Row(f"keys of tiles, {kind}", f"bare encoder, {title}", share, "", "%", figures))
+    write_rows(options.json, rows)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """How fast a training step is: bf16 against fp32, fused Adam against plain, and what loading takes of it.
 
-Run as a script: `python tests/benchmarks/bench_train.py [THREADS]`. Medians of interleaved runs; trust the ratios.
+Run as a script: `python tests/benchmarks/bench_train.py [--threads N] [--json FILE]`. Medians of
+interleaved runs; trust the ratios.
 GeoCLIP over CLIP features, 2048 frames a step (VidTAG, appendix A); features of 768 on the device and mapped.
 """
 
+import argparse
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from rows import Row, write_rows
 
 from vgeo.device import Compute
 from vgeo.encoders.base import EncoderSpec
@@ -51,8 +53,12 @@ def write(path: Path) -> FeatureFile:
 
 
 def main() -> None:
-    if len(sys.argv) > 1:
-        torch.set_num_threads(int(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    if given.threads:
+        torch.set_num_threads(given.threads)
     cpu = torch.device("cpu")
     with tempfile.TemporaryDirectory() as folder:
         file = write(Path(folder) / "f.h5")
@@ -87,7 +93,14 @@ def main() -> None:
     print(f"bf16 is {found['fp32'] / found['bf16']:.2f} x fp32 ({1 / found['bf16']:.2f} steps/s)")
     print(f"fused Adam is {found['adam_plain'] / found['adam_fused']:.2f} x plain")
     print(f"loading takes {share['device']:.3%} of a bf16 step on the device, {share['mapped']:.3%} mapped")
-    print(f"planning takes {found['plan'] / (plan.steps * found['bf16']):.3%} of an epoch")
+    planning = found["plan"] / (plan.steps * found["bf16"])
+    print(f"planning takes {planning:.3%} of an epoch")
+    step = f"geoclip, {BATCH} frames a step"
+    parts = {"gathering a batch in memory": share["device"], "gathering a batch, mapped": share["mapped"],
+             "planning an epoch": planning}  # fmt: skip
+    rows = [Row(f"{step}: {what}", "a step in bf16", 100 * part, unit="%") for what, part in parts.items()]
+    rows.append(Row(f"{step}: Adam, fused", "Adam, plain", found["adam_plain"] / found["adam_fused"]))
+    write_rows(given.json, rows)
 
 
 if __name__ == "__main__":
