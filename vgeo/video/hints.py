@@ -24,16 +24,16 @@ def hint(path: Path) -> str:
 
 
 def _has_index(path: Path) -> bool:
-    """Whether an MP4 has a box of that kind (moov)."""
+    """Whether an MP4 has a whole box of that kind (moov)."""
     with path.open("rb") as file:
         for _ in range(_MOST_BOXES):
             head = file.read(16)
-            if head[4:8] == b"moov":
-                return True
             size = int.from_bytes(head[:4], "big")
             if size == 1:  # the size follows, in 64 bits
                 size = int.from_bytes(head[8:16], "big")
             if size < 8 or len(head) < 16:
                 return False
-            file.seek(size - len(head), 1)
+            end = file.seek(size - len(head), 1)
+            if head[4:8] == b"moov":
+                return end <= path.stat().st_size
     return False
