@@ -179,3 +179,15 @@ def test_completion_protocol_answers(shell: str) -> None:
 def test_help_in_a_pipe_is_plain_on_github_too(forced: dict[str, str], colored: bool) -> None:
     plain = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "PY_COLORS", "FORCE_COLOR")}
     assert ("\x1b" in vgeo("doctor", "--help", env=plain | {"GITHUB_ACTIONS": "true"} | forced).stdout) == colored
+
+
+def test_an_option_without_its_value_names_the_help(capfd) -> None:
+    assert run(["localize", "--out"]) == 2
+    assert capfd.readouterr().err == "vgeo: Option '--out' requires an argument; see 'vgeo localize --help'\n"
+
+
+def test_a_deleted_folder_is_said(tmp_path) -> None:
+    line = f"mkdir gone; cd gone; rmdir ../gone; {sys.executable} -m vgeo doctor"
+    done = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 66
+    assert done.stderr == "vgeo: this folder was deleted; change to one that is there\n"

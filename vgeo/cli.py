@@ -6,13 +6,14 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from itertools import chain
 from typing import Annotated, NoReturn
 
 import typer
 from typer._click.exceptions import ClickException  # Typer vendors Click since 0.26 and re-exports no base class
 
 from vgeo import __version__, errors, logs
-from vgeo.errors import VgeoError
+from vgeo.errors import InputError, VgeoError
 
 COMMANDS = {
     "Pipeline": (
@@ -65,6 +66,10 @@ def vgeo(
     Each command reads what the one before it wrote: in a folder that holds clips/, most need no arguments.
     """
     logs.configure(verbose - quiet)
+    try:
+        os.getcwd()  # MKL, which comes with torch, ends the process without it
+    except FileNotFoundError as error:
+        raise InputError("this folder was deleted; change to one that is there") from error
 
 
 def reflow(docstring: str | None) -> str:
@@ -89,11 +94,14 @@ register(app)
 
 def main() -> NoReturn:
     """Entry point of the console script."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # of vgeo.__main__
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     _open_closed_streams()
     _leave_pipes_plain()
     # A polite kill, as of `timeout` or a batch system: unfinished files are removed on the way out.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     code = run(sys.argv[1:])
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing is left to do: no traceback from Python's own way out
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -108,11 +116,11 @@ def main() -> NoReturn:
 
 def run(args: Sequence[str]) -> int:  # noqa: PLR0911  # one return for each way that a run ends
     """Run one command line and return its exit code. Nothing but the chosen data is printed on stdout."""
-    command = typer.main.get_command(app)
-    if "_VGEO_COMPLETE" in os.environ:
-        command.main(list(args), prog_name="vgeo")
     args = hoist_verbosity(args)
     try:
+        command = typer.main.get_command(app)
+        if "_VGEO_COMPLETE" in os.environ:
+            command.main(list(args), prog_name="vgeo")
         with command.make_context("vgeo", list(args)) as context:
             command.invoke(context)
         return errors.OK
@@ -121,10 +129,11 @@ def run(args: Sequence[str]) -> int:  # noqa: PLR0911  # one return for each way
     except ClickException as error:
         if not error.format_message():  # bare `vgeo`: Typer has printed the help
             return errors.USAGE
-        usage = getattr(error, "ctx", None)
+        usage = getattr(error, "ctx", None)  # none where an option's value is missing
+        typed = " ".join(["vgeo", *[arg for arg in args if arg in chain.from_iterable(COMMANDS.values())][:1]])
         message = error.format_message().rstrip(".")
-        if usage is not None:
-            message += f"{' See' if message.endswith('?') else '; see'} '{usage.command_path} --help'"
+        help_of = typed if usage is None else usage.command_path
+        message += f"{' See' if message.endswith('?') else '; see'} '{help_of} --help'"
         return _fail(message, errors.USAGE)
     except VgeoError as error:
         return _fail(str(error), error.exit_code, error, args)

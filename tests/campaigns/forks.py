@@ -133,7 +133,7 @@ def _become(
             os.close(handle)
         empty = os.open(os.devnull, os.O_RDONLY)
         os.dup2(empty, 0)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # as vgeo.__main__ has it
         sys.stdin, sys.stdout, sys.stderr = (
             open(number, mode, encoding="utf-8", closefd=False)  # noqa: SIM115  # open as long as the fork lives
             for number, mode in ((0, "r"), (1, "w"), (2, "w"))

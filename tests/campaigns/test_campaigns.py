@@ -14,6 +14,7 @@ from trials import Trial
 SHARES: dict[str, float] = {
     "disks": 0.1,
     "hostile": 0.01,
+    "manners": 0.01,
     "memory": 0.1,
     "damaged": 0.02,
     "folder": 0.05,

@@ -132,7 +132,13 @@ def _render_all(folder: Path, plans: Sequence[ClipPlan], workers: int) -> Iterat
     # Workers leave Ctrl-C to the parent, which drops what has not begun; a clip that has begun is finished.
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_ignore_interrupts)
     try:
-        yield from pool.map(_render_clip, [folder] * len(plans), plans)
+        # They start here, and inherit that the signal is held back: as they load, too, it is not theirs.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            made = pool.map(_render_clip, [folder] * len(plans), plans)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        yield from made
     finally:
         pool.shutdown(cancel_futures=True)
 
