@@ -271,7 +271,8 @@ def _by_command(scratch: Path, share: float) -> Iterator[Trial]:
         data = (folder / f"found.{format}").read_bytes()
         invalid = rfc7946.problems(data.decode()) if format == "geojson" else gpx11.problems(data) * (format == "gpx")
         for track in tracks:
-            wrong = _unlike([track], [found[track.video_id]]) if track.video_id in found else ["is not there"]
+            name = _NOT_XML.sub("?", track.video_id) if format in ("gpx", "kml") else track.video_id
+            wrong = _unlike([track], [found[name]]) if name in found else ["is not there"]
             wrong += invalid
             yield Trial(track.video_id, f"{format}, by localize", not wrong, "; ".join(wrong[:3]))
 
@@ -286,14 +287,15 @@ def _feature_file(path: Path, count: int) -> list[Track]:
     tracks = []
     with FeatureWriter(path, {spec.name: spec}, "rate_hz=1", "pyav") as writer:
         for _, said in outputmaker.localizations(count, seed=1):
-            track = said.track
-            if track.time_s is None:
+            if said.track.time_s is None:
                 continue  # a feature file's frames have times
+            name = said.track.video_id.encode(errors="replace").decode()  # as clips' names are read
+            track = dataclasses.replace(said.track, video_id=name, frame_index=None)  # which it does not hold
             spots = np.round(track.latlon_deg, 7)
             looks = random.normal(size=(len(track), spec.dim))  # of equal positions, which are one place, the same
             _, which = np.unique(spots, axis=0, return_inverse=True)
             start = None if track.start_utc is None else format_utc(track.start_utc)
             writer.add(track.video_id, {spec.name: looks[which]}, track.time_s, spots, start_utc=start)
-            tracks.append(dataclasses.replace(track, frame_index=None))  # of which a feature file says nothing
+            tracks.append(track)
         writer.finish()
     return tracks
