@@ -41,7 +41,8 @@ class Damaged:
     read_as: str | None = None  # the user who reads it, else who runs this
 
 
-H264 = {"g": str(GOP), "bf": "2", "preset": "veryfast", "threads": "1"}
+# A constant quantizer: x264's adaptive ones round otherwise from run to run.
+H264 = {"g": str(GOP), "bf": "2", "preset": "veryfast", "threads": "1", "qp": "26"}
 _EXACT = {"fflags": "+bitexact"}
 
 SOURCES: dict[str, Callable[[Path], object]] = {

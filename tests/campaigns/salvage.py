@@ -57,19 +57,22 @@ def with_ffmpeg(path: Path, numbers: bool, turned: int) -> Salvaged:
 
 
 def in_order(path: Path, numbers: bool, turned: int) -> Salvaged:
-    """What the libraries that vgeo decodes with make of a file, packet by packet from its beginning, in one thread."""
-    found = Salvaged()
+    """What the libraries that vgeo decodes with make of a file, packet by packet from its beginning, in one thread.
+
+    Frames are looked at when all are there: decoders leave in what they cannot decode whatever the memory held before,
+    and an old picture in it could look whole.
+    """
+    frames: list[av.VideoFrame] = []
     with suppress(av.FFmpegError, OSError, IndexError), av.open(f"file:{path}") as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
         for packet in container.demux(stream):
             with suppress(av.FFmpegError, OSError):
-                for frame in packet.decode():
-                    found.frames += 1
-                    if numbers:
-                        image = np.rot90(frame.to_ndarray(format="rgb24"), turned)
-                        found.whole += _whole([(float(frame.time or 0), image)], turned)
-    return found
+                frames += packet.decode()
+    if not numbers:
+        return Salvaged(len(frames))
+    pictures = ((float(f.time or 0), np.rot90(f.to_ndarray(format="rgb24"), turned)) for f in frames)
+    return _read(pictures, len(frames), turned)
 
 
 def with_vgeo(folder: Path, numbers: bool, turned: int) -> tuple[Salvaged, list[int]]:

@@ -17,6 +17,7 @@ from vgeo.video.pixels import Converter, Pixels
 from vgeo.video.table import NO_TIME, FrameTable
 
 _MAX_REORDER = 16  # frames that H.264 and HEVC can hold back
+_GROUPS_BACK = 3  # where damage is decoded again: a group before it may be damaged, too
 _REPEAT_BYTES = 64  # at most: a packet that only says that the picture stays (MPEG-4's N-VOP), not one that failed
 _SEEK_BYTES = 8 * 2**20  # less than that is read over: a seek is not free, and some containers land elsewhere
 
@@ -73,7 +74,7 @@ class Reader:
         """Yield (row, image) of a run, in order.
 
         Where something is amiss (damage, or a frame that does not come), the rest of the run is decoded once more
-        from a group further back, with nothing passed over and in one thread, as decoding from the beginning would have
+        from some groups further back, with nothing passed over and in one thread, as decoding from the beginning would have
         it: after an error, FFmpeg's threads lose packets that are whole, and frames that wait for their turn.
         """
         rows = deque(run.rows)
@@ -85,7 +86,7 @@ class Reader:
             if frame.pts == self._table.pts[rows[0]]:
                 yield rows.popleft(), self._convert(frame)
         if rows:
-            start = self._table.start_packet(rows[0], back=1)
+            start = self._table.start_packet(rows[0], back=_GROUPS_BACK)
             if self._threads != 1:
                 self._threads = 1
                 self.close()
