@@ -19,6 +19,7 @@ SHARES: dict[str, float] = {
     "damaged": 0.02,
     "folder": 0.05,
     "cluster": 0.05,
+    "guards": 0.02,
     "output": 0.02,
     "shared": 0.03,
     "kills": 0.005,
