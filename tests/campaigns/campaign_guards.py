@@ -26,6 +26,7 @@ from vgeo.formats import (
     checkpoints,
     claims,
     frame_folder,
+    frames,
     safe_h5,
     safe_xml,
     streams,
