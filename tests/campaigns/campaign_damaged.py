@@ -153,7 +153,10 @@ class _Folder:
             if not facts["older"]:
                 yield f"{facts['vgeo']} whole pictures, ffmpeg salvages {facts['ffmpeg']}: {sorted(theirs - ours)} more"
         if clip.timed and not any(words in line["message"] for words in _TOLD):
-            yield from _judge_times(clip, found, indices, other)
+            wrong = list(_judge_times(clip, found, indices, other))
+            if wrong:  # unless that version of the libraries reads these times in the file
+                wrong = list(_judge_times(clip, found, indices, salvage.in_order(path, clip.numbers, clip.turned)))
+            yield from wrong
         declared = salvage.declared_frames(path) or 0
         told = (line["declared_frames"] or 0) > found.frames and line["message"]
         if line["status"] == "done" and found.frames < declared and not told:

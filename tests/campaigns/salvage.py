@@ -20,6 +20,7 @@ from PIL import Image
 
 _BLOCK_OFF = 60  # from black or white: what a block of a whole picture stays within
 _PICTURE_OFF = 9.0  # mean difference from what was drawn; encoding takes 1 to 4
+_JPEG_OFF = 1.0  # that much more is let pass in pictures that JPEG has changed after that
 
 
 @dataclass(slots=True)
@@ -82,7 +83,7 @@ def with_vgeo(folder: Path, numbers: bool, turned: int) -> tuple[Salvaged, list[
     if not numbers:
         return Salvaged(len(lines)), []
     images = ((line["time_s"], np.asarray(Image.open(folder / line["path"]))) for line in lines)
-    found = _read(images, len(lines), turned)
+    found = _read(images, len(lines), turned, _JPEG_OFF)
     at = {line["time_s"]: line["frame_index"] for line in lines}
     return found, [at[time_s] for _, time_s in found.whole]
 
@@ -101,27 +102,27 @@ def declared_frames(path: Path) -> int | None:
     return int(word) if word.isdecimal() else None
 
 
-def number_of(image: np.ndarray) -> int | None:
-    """The number that a whole picture [H, W, 3] carries; None where the picture is damaged."""
+def number_of(image: np.ndarray, more: float = 0.0) -> int | None:
+    """The number that a whole picture [H, W, 3] carries; None where the picture is damaged. more: let pass."""
     if image.shape != (HEIGHT, WIDTH, 3):
         return None
     for bit in range(BITS):
         row, column = divmod(bit, 5)
         mean = float(image[12 + row * 24 : 21 + row * 24, 12 + column * 24 : 21 + column * 24].mean())
-        if _BLOCK_OFF < mean < 255 - _BLOCK_OFF:
+        if _BLOCK_OFF + more < mean < 255 - _BLOCK_OFF - more:
             return None
     number = read_number(image)
     off = np.abs(image[::2, ::2].astype(np.int16) - _drawn(number)).mean()
-    return number if off < _PICTURE_OFF else None
+    return number if off < _PICTURE_OFF + more else None
 
 
-def _read(pictures: Iterable[tuple[float, np.ndarray]], frames: int, turned: int) -> Salvaged:
-    return Salvaged(frames, list(_whole(pictures, turned)))
+def _read(pictures: Iterable[tuple[float, np.ndarray]], frames: int, turned: int, more: float = 0.0) -> Salvaged:
+    return Salvaged(frames, list(_whole(pictures, turned, more)))
 
 
-def _whole(pictures: Iterable[tuple[float, np.ndarray]], turned: int) -> Iterator[tuple[int, float]]:
+def _whole(pictures: Iterable[tuple[float, np.ndarray]], turned: int, more: float) -> Iterator[tuple[int, float]]:
     for time_s, image in pictures:
-        number = number_of(np.rot90(image, -turned))
+        number = number_of(np.rot90(image, -turned), more)
         if number is not None:
             yield number, time_s
 

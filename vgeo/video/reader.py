@@ -74,8 +74,8 @@ class Reader:
         """Yield (row, image) of a run, in order.
 
         Where something is amiss (damage, or a frame that does not come), the rest of the run is decoded once more
-        from some groups further back, with nothing passed over and in one thread, as decoding from the beginning would have
-        it: after an error, FFmpeg's threads lose packets that are whole, and frames that wait for their turn.
+        from some groups further back, with nothing passed over and in one thread, as decoding from the beginning would
+        have it: after an error, FFmpeg's threads lose packets that are whole, and frames that wait for their turn.
         """
         rows = deque(run.rows)
         before = len(self.tally.damaged)
