@@ -20,7 +20,7 @@ from PIL import Image
 
 _BLOCK_OFF = 60  # from black or white: what a block of a whole picture stays within
 _PICTURE_OFF = 9.0  # mean difference from what was drawn; encoding takes 1 to 4
-_JPEG_OFF = 1.0  # that much more is let pass in pictures that JPEG has changed after that
+_JPEG_OFF = 0.3  # that much more is let pass in pictures that JPEG has changed after that
 
 
 @dataclass(slots=True)

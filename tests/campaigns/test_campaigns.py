@@ -16,7 +16,7 @@ SHARES: dict[str, float] = {
     "hostile": 0.01,
     "manners": 0.01,
     "memory": 0.1,
-    "damaged": 0.02,
+    "damaged": 0.012,
     "folder": 0.05,
     "cluster": 0.05,
     "guards": 0.02,
