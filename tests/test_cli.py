@@ -191,3 +191,18 @@ def test_a_deleted_folder_is_said(tmp_path) -> None:
     done = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 66
     assert done.stderr == "vgeo: this folder was deleted; change to one that is there\n"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_in_a_destructor_is_neither_lost_nor_printed(number: int, code: int) -> None:
+    script = (
+        "import os, time, vgeo.stages.doctor as d\nclass Last:\n    def __del__(self):\n"
+        f"        os.kill(os.getpid(), {int(number)})\n        time.sleep(0.1)\n"
+        "def examine():\n    last = Last()\n    del last\n    time.sleep(30)\n"
+        "d.examine = examine\nfrom vgeo.__main__ import main\nmain()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, "doctor"], capture_output=True, text=True, timeout=20, check=False
+    )
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr and "ignored" not in done.stderr

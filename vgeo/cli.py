@@ -98,6 +98,7 @@ def main() -> NoReturn:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     _open_closed_streams()
     _leave_pipes_plain()
+    sys.unraisablehook = _interrupt_again
     # A polite kill, as of `timeout` or a batch system: unfinished files are removed on the way out.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     code = run(sys.argv[1:])
@@ -188,6 +189,17 @@ def _open_closed_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  # open for good
+
+
+def _interrupt_again(unraised: "sys.UnraisableHookArgs") -> None:
+    """Signal once more what came while a destructor or a callback ran: Python prints what they raise, and goes on."""
+    number = {KeyboardInterrupt: signal.SIGINT, SystemExit: signal.SIGTERM}.get(unraised.exc_type)
+    if number is None:
+        sys.__unraisablehook__(unraised)
+    else:  # when it is over: raised in here, it would be lost again
+        import threading
+
+        threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
 
 
 def _leave_pipes_plain() -> None:
