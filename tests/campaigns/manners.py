@@ -56,7 +56,7 @@ def reference(shop: Workshop, name: str) -> tuple[bytes, dict[str, str]]:
 
 def ends(ran: forks.Ran, *codes: int | None) -> list[str]:
     wrong = [] if ran.code in codes else [f"ends with {ran.code}, not {codes}: {ran.stderr.strip()[-300:]}"]
-    return wrong + (["a traceback"] if ran.traceback or "Exception ignored" in ran.stderr else [])
+    return wrong + ([f"a traceback: {ran.stderr[-400:]}"] if ran.traceback or "Exception ignored" in ran.stderr else [])
 
 
 def one_line(ran: forks.Ran) -> list[str]:
