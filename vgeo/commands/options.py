@@ -77,7 +77,7 @@ Ray = Annotated[
     typer.Option(
         "--ray",
         metavar="ADDRESS",
-        help="Spread the clips over a Ray cluster: auto, local, HOST:PORT or ray://HOST:PORT (an extra: vgeo[ray]).",
+        help="Spread the clips over a Ray cluster: auto, local, HOST:PORT or ray://HOST:PORT (needs the extra 'ray').",
         autocompletion=one_of("auto", "local"),
         rich_help_panel=RUN,
     ),
