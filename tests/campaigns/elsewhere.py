@@ -81,7 +81,14 @@ def bare_shell(shop: Workshop, name: str) -> list[str]:
         folder.mkdir()
         for path in shop.here.iterdir():
             (folder / path.name).symlink_to(path)
-        words = ["env", "-i", f"PATH={os.environ['PATH']}", *(f"{name}={value}" for name, value in env.items())]
+        # Forks compute with one thread; with more, sums end otherwise in their last digit.
+        words = [
+            "env",
+            "-i",
+            f"PATH={os.environ['PATH']}",
+            "OMP_NUM_THREADS=1",
+            *(f"{name}={value}" for name, value in env.items()),
+        ]
         ran = forks.shell([*words, sys.executable, "-m", "vgeo", *shop.words(name)], folder)
         found = ends(ran, 0)
         if TYPED[name].before is None:
