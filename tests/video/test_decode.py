@@ -11,7 +11,7 @@ from av.video.frame import PictureType
 from clipmaker import make_video, read_number
 
 from vgeo.errors import FormatError, InputError, VgeoError
-from vgeo.video import decode, reader
+from vgeo.video import decode, feed, reader
 from vgeo.video.decode import Video
 from vgeo.video.pixels import Converter, Shape
 from vgeo.video.sampling import Sampling
@@ -76,7 +76,8 @@ def test_equals_decoding_in_order(name: str, barcode_video: Maker) -> None:
 
 @pytest.mark.parametrize("name", ["plain.mp4", "plain.mkv", "plain.ts", "open_gop.ts", "vp9.webm", "vfr.mkv"])
 def test_seeking_changes_nothing(name: str, barcode_video: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "_SEEK_BYTES", -1)
+    monkeypatch.setattr(decode, "_KEPT_BYTES", -1)
+    monkeypatch.setattr(feed, "_SEEK_BYTES", -1)
     check(Video(barcode_video(name)), decode_in_order(barcode_video(name)))
 
 
@@ -84,6 +85,14 @@ def test_seeking_changes_nothing(name: str, barcode_video: Maker, monkeypatch: p
 def test_one_thread_changes_nothing(name: str, barcode_video: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decode, "_MAX_AHEAD_BYTES", 0)
     check(Video(barcode_video(name)), decode_in_order(barcode_video(name)))
+
+
+@pytest.mark.parametrize("name", ["plain.mp4", "open_gop.ts", "gradual_refresh.mp4", "cut_edit_list.mp4", "h264.avi"])
+def test_reading_twice_changes_nothing(name: str, barcode_video: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode, "_KEPT_BYTES", 1000)
+    video = Video(barcode_video(name))
+    assert video._kept is None
+    check(video, decode_in_order(barcode_video(name)))
 
 
 @pytest.mark.parametrize("name", ["vfr.mp4", "vfr.mkv"])
@@ -95,8 +104,13 @@ def test_times_are_presentation_times(name: str, barcode_video: Maker) -> None:
 def test_only_needed_groups_are_decoded(barcode_video: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     fed = []
     inner = reader.decode_packet
-    monkeypatch.setattr(reader, "decode_packet", lambda packet, tally, n: fed.append(n) or inner(packet, tally, n))
+    monkeypatch.setattr(
+        reader, "decode_packet", lambda packet, tally, n, to: fed.append(n) or inner(packet, tally, n, to)
+    )
     video = Video(barcode_video("plain.mp4"))
+    fed.clear()
+    assert [row for row, _ in video.images([0, 62], Shape())] == [0, 62]
+    assert min(fed) == 60 and len(fed) <= 4, "frame 0 was decoded when the file was looked at"
     fed.clear()
     assert [row for row, _ in video.images([0, 62], Shape())] == [0, 62]
     # Two groups are decoded by two threads, in any order: the packet of frame 0, and those of frames 60 to 62.
@@ -109,8 +123,8 @@ def test_in_a_group_only_what_is_wanted_or_referred_to_is_decoded(
     """B-frames that nobody asks for are passed over; one that is asked for comes without a second decoding."""
     fed, given = [], []
 
-    def watched(packet: av.Packet, tally: object, number: int) -> list[av.VideoFrame]:
-        frames = inner(packet, tally, number)
+    def watched(packet: av.Packet, tally: object, number: int, decoder: object) -> list[av.VideoFrame]:
+        frames = inner(packet, tally, number, decoder)
         fed.append(number)
         given.extend(frames)
         return frames

@@ -71,7 +71,6 @@ class _Server:
     def _open(self, path: str, folder: str, decoder: str) -> None:
         if folder:
             os.chdir(decode_path(folder))  # messages name the path as it was given
-        self._source = None  # the clip before
         source = self._source = VideoSource(Path(decode_path(path)), decoder)
         start = source.start_utc and source.start_utc.isoformat()
         self._link.send(
@@ -81,6 +80,12 @@ class _Server:
             },
             source.time_s,
         )  # fmt: skip
+
+    def _close(self) -> None:
+        """Let go of the file; nobody waits for an answer."""
+        if self._source is not None:
+            self._source.close()
+        self._source = None
 
     def _carried(self) -> None:
         fixes, remark = self._opened().carried()

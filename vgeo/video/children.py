@@ -72,6 +72,14 @@ class Child:
         except BrokenPipeError:
             raise LostError(self._how_it_ended()) from None
 
+    def leave(self) -> bool:
+        """Have it close its clip, which it does not answer; False where it is gone."""
+        try:
+            self._link.send({"do": "close"})
+        except BrokenPipeError:
+            return False
+        return True
+
     def receive(self, stall_s: float | None = None) -> Message:
         """Return the next message that is more than a sign of life. Raises LostError."""
         limit_s = stall_s or self._stall_s
@@ -166,7 +174,7 @@ class Children:
 
     def give_back(self, child: Child) -> None:
         """Keep a process for the next clip; one that is at work still is ended."""
-        if child.idle:
+        if child.idle and child.leave():
             with self._lock:
                 self._idle.append(child)
         else:

@@ -10,6 +10,7 @@ from typing import Any
 
 import av
 from av.container import InputContainer
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from vgeo.errors import FormatError, InputError, MissingModelError
@@ -113,26 +114,27 @@ def decode_all(
     stream.codec_context.thread_count = threads
     number = -1
     for number, packet in enumerate(read_packets(container, stream)):
-        yield from decode_packet(packet, tally, number)
-    yield from drain(stream, tally, number)
+        yield from decode_packet(packet, tally, number, stream.codec_context)
+    yield from drain(stream.codec_context, tally, number)
 
 
-def decode_packet(packet: av.Packet, tally: Tally, number: int) -> list[av.VideoFrame]:
+def decode_packet(packet: av.Packet, tally: Tally, number: int, decoder: VideoCodecContext) -> list[av.VideoFrame]:
+    """Give a decoder packet `number`, and get the frames that are ready."""
     if packet.size == 0:  # a dropped frame of an AVI; to the decoder it would mean the end
         return []
     for call in _watchers:
         call()
     try:
-        return [frame for frame in packet.decode() if isinstance(frame, av.VideoFrame)]
+        return [frame for frame in decoder.decode(packet) if isinstance(frame, av.VideoFrame)]
     except (av.FFmpegError, OSError):
         tally.damaged.add(number)
         return []
 
 
-def drain(stream: VideoStream, tally: Tally, last: int) -> list[av.VideoFrame]:
+def drain(decoder: VideoCodecContext, tally: Tally, last: int) -> list[av.VideoFrame]:
     """Get the frames that the decoder holds back for reordering, after packet `last`."""
     try:
-        return list(stream.codec_context.decode(None))
+        return list(decoder.decode(None))
     except (av.FFmpegError, OSError):
         tally.damaged.add(last)
         return []

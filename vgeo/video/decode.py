@@ -7,7 +7,7 @@ nothing refers to are passed over unless they are wanted. What comes out equals 
 
 import logging
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -19,7 +19,8 @@ import numpy as np
 from vgeo.errors import FormatError
 from vgeo.formats.threads import cores
 from vgeo.records import parse_utc
-from vgeo.video.container import Tally, decode_all, decode_packet, drain, open_container, read_packets, video_stream
+from vgeo.video.container import Tally, decode_all, decode_packet, drain, open_container, video_stream
+from vgeo.video.feed import Feed
 from vgeo.video.pixels import Converter, Pixels, Shape, turn_of
 from vgeo.video.reader import Reader, Run, plan
 from vgeo.video.table import FrameTable, read_table, read_table_by_decoding
@@ -30,6 +31,7 @@ _MOST_S = 1e9  # of a recording's time, 31 years: as frames.jsonl has it
 _GUESSED_HZ = 25
 _FIRST_LOOK_PACKETS = 8  # enough to meet fields, hidden frames and missing references
 _MAX_THREADS = 8
+_KEPT_BYTES = 32 * 2**20  # of packets: what is no longer is read once only, and a long clip takes no more memory for it
 _MAX_AHEAD_BYTES = 256 * 2**20  # of finished frames that wait for their turn
 
 
@@ -54,14 +56,16 @@ class Video:
         self.tally = Tally()
         self._wanted: list[int] = []  # rows that were asked for
         self._threads = 0  # of decoding from the beginning to the end
-        with open_container(path) as container:
-            stream = video_stream(container, path)
-            metadata = {**container.metadata, **stream.metadata}
-            declared = stream.frames or None
-            table = read_table(container, stream)
-            self.packets = len(table.packet_pts)
-            if self.packets == 0:
-                raise FormatError(f"{path}: its video has no frames")
+        self._seen: dict[int, av.VideoFrame] = {}  # by row, decoded while the file was looked at
+        container = open_container(path)
+        stream = video_stream(container, path)
+        metadata = {**container.metadata, **stream.metadata}
+        declared = stream.frames or None
+        table, self._kept = read_table(container, stream, _KEPT_BYTES)
+        self.packets = len(table.packet_pts)
+        if self.packets == 0:
+            raise FormatError(f"{path}: its video has no frames")
+        self._feed = Feed(path, table, 1, self._kept, (container, stream))  # for what needs no more than one thread
         first, trusted = self._first_look(table)
         if not (table.by_packets and trusted):
             log.debug("%s: its packets do not tell the frames' times, decoding it to learn them", path)
@@ -85,6 +89,10 @@ class Video:
         width, height = (first.height, first.width) if turn.swaps else (first.width, first.height)
         self.info = VideoInfo(width=width, height=height, declared_frames=declared, start_utc=_creation_time(metadata))
 
+    def close(self) -> None:
+        """Close the file; it is opened anew when it is needed."""
+        self._feed.close()
+
     def images(self, rows: Sequence[int], shape: Shape) -> Iterator[tuple[int, Pixels]]:
         """Yield (row, image) for the wanted rows, rising; a frame that cannot be decoded is left out and counted."""
         self._wanted += rows
@@ -92,29 +100,34 @@ class Video:
             yield from self._images_by_counting(rows, shape)
             return
         runs = plan(self.table, rows)
+        seen, self._seen = self._seen, {}
         width, height = shape.of(self.info.width, self.info.height)
         run_bytes = max((len(run.rows) for run in runs), default=1) * width * height * 3
         threads = min(_MAX_THREADS, cores(), len(runs), _MAX_AHEAD_BYTES // (2 * run_bytes))
         if threads > 1:
-            yield from self._images_in_parallel(runs, shape, threads)
+            yield from self._images_in_parallel(runs, shape, threads, seen)
             return
-        with Reader(self.path, self.table, Converter(shape), threads=0) as reader:
-            try:
-                for run in runs:
-                    yield from reader.images(run)
-            finally:
-                self.tally.add(reader.tally)
+        reader = Reader(Feed(self.path, self.table, 0, self._kept), self.table, Converter(shape), seen)
+        try:
+            for run in runs:
+                yield from reader.images(run)
+        finally:
+            self.tally.add(reader.tally)
+            reader.feed.close()
 
-    def _images_in_parallel(self, runs: list[Run], shape: Shape, threads: int) -> Iterator[tuple[int, Pixels]]:
+    def _images_in_parallel(
+        self, runs: list[Run], shape: Shape, threads: int, seen: Mapping[int, av.VideoFrame]
+    ) -> Iterator[tuple[int, Pixels]]:
         """Give each thread a decoder of its own: groups of pictures are independent, so nothing is shared."""
-        readers: deque[Reader] = deque()
+        readers = deque([Reader(self._feed, self.table, Converter(shape), seen)])
         waiting: deque[Future[list[tuple[int, Pixels]]]] = deque()
 
         def work(run: Run) -> list[tuple[int, Pixels]]:
             try:
                 reader = readers.popleft()
             except IndexError:
-                reader = Reader(self.path, self.table, Converter(shape), threads=1)
+                feed = Feed(self.path, self.table, 1, self._kept)
+                reader = Reader(feed, self.table, Converter(shape), seen)
             try:
                 return list(reader.images(run))
             finally:
@@ -132,7 +145,8 @@ class Video:
             pool.shutdown(wait=True, cancel_futures=True)
             for reader in readers:
                 self.tally.add(reader.tally)
-                reader.close()
+                if reader.feed is not self._feed:
+                    reader.feed.close()
 
     def _images_by_counting(self, rows: Sequence[int], shape: Shape) -> Iterator[tuple[int, Pixels]]:
         convert = Converter(shape)
@@ -178,30 +192,34 @@ class Video:
         """Decode a few packets: the first frame, and whether the frames that come are those that the table tells."""
         tally = Tally()
         found: list[av.VideoFrame] = []
-        fed = 0
-        with open_container(self.path) as container:
-            stream = video_stream(container, self.path)
-            for fed, packet in enumerate(read_packets(container, stream), start=1):
-                found += decode_packet(packet, tally, fed)
-                if fed >= _FIRST_LOOK_PACKETS and found:
-                    break
-            found += drain(stream, tally, fed)
+        decoder = self._feed.go_to(0)
+        while (self._feed.next < _FIRST_LOOK_PACKETS or not found) and (packet := self._feed.take()) is not None:
+            found += decode_packet(packet, tally, self._feed.next - 1, decoder)
+        fed = self._feed.next
+        found += drain(decoder, tally, fed)
         if not found:
             raise FormatError(
                 f"{self.path}: no frame of its video can be decoded ({self.packets} packets, all damaged)"
             )
         if not table.by_packets or tally.damaged:
             return found[0], table.by_packets
-        expected = table.pts[table.packet < fed].tolist()
-        return found[0], expected == [frame.pts for frame in found]
+        trusted = table.pts[table.packet < fed].tolist() == [frame.pts for frame in found]
+        if trusted and not found[0].is_corrupt:
+            self._seen[0] = found[0]
+        return found[0], trusted
 
     def _key_frames_serve(self, table: FrameTable) -> bool:
         """Whether decoding can begin at the second key frame: with gradual refresh no picture comes there at once."""
         if len(table.keys) < 2:
             return True
         key = int(table.keys[1])
-        with Reader(self.path, table, Converter(Shape()), threads=1) as reader:
-            return any(True for _ in reader.frames(Run(key, key, ()), skip=False)) or bool(reader.tally.damaged)
+        reader = Reader(self._feed, table, Converter(Shape()))
+        found = list(reader.frames(Run(key, key, ()), skip=False))
+        if len(found) == 1 and not reader.tally.damaged and not found[0].is_corrupt:
+            row = int(np.searchsorted(table.pts, found[0].pts or 0))
+            if row < len(table) and table.packet[row] == key and table.pts[row] == found[0].pts:
+                self._seen[row] = found[0]
+        return bool(found) or bool(reader.tally.damaged)
 
 
 def _creation_time(metadata: dict[str, str]) -> datetime | None:

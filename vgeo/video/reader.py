@@ -2,24 +2,19 @@
 
 import heapq
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from pathlib import Path
-from typing import Self
 
 import av
-from av.container import InputContainer
-from av.video.stream import VideoStream
 
-from vgeo.video.container import Tally, decode_packet, drain, open_container, read_packets, video_stream
+from vgeo.video.container import Tally, decode_packet, drain
+from vgeo.video.feed import Feed
 from vgeo.video.pixels import Converter, Pixels
 from vgeo.video.table import NO_TIME, FrameTable
 
 _MAX_REORDER = 16  # frames that H.264 and HEVC can hold back
 _GROUPS_BACK = 3  # where damage is decoded again: a group before it may be damaged, too
 _REPEAT_BYTES = 64  # at most: a packet that only says that the picture stays (MPEG-4's N-VOP), not one that failed
-_SEEK_BYTES = 8 * 2**20  # less than that is read over: a seek is not free, and some containers land elsewhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,30 +40,16 @@ def plan(table: FrameTable, rows: Sequence[int]) -> list[Run]:
 
 
 class Reader:
-    """One decoder over one opened file. It moves forward through the packets, and opens the file anew to go back.
+    """Gives the wanted frames of one run after the other.
 
-    tally: what happened to it so far.
+    seen: frames that were decoded before, by row. tally: what happened so far.
     """
 
-    def __init__(self, path: Path, table: FrameTable, convert: Converter, threads: int) -> None:
-        self._path, self._table, self._convert, self._threads = path, table, convert, threads
+    def __init__(
+        self, feed: Feed, table: FrameTable, convert: Converter, seen: Mapping[int, av.VideoFrame] | None = None
+    ) -> None:
+        self.feed, self._table, self._convert, self._seen = feed, table, convert, seen or {}
         self.tally = Tally()
-        self._container: InputContainer | None = None
-        self._stream: VideoStream | None = None
-        self._packets: Iterator[av.Packet] = iter(())
-        self._next = 0  # number of the packet that comes next
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._container is not None:
-            self._container.close()
-            self._container = None
 
     def images(self, run: Run) -> Iterator[tuple[int, Pixels]]:
         """Yield (row, image) of a run, in order.
@@ -77,6 +58,9 @@ class Reader:
         from some groups further back, with nothing passed over and in one thread, as decoding from the beginning would
         have it: after an error, FFmpeg's threads lose packets that are whole, and frames that wait for their turn.
         """
+        if len(run.rows) == 1 and run.rows[0] in self._seen:
+            yield run.rows[0], self._convert(self._seen[run.rows[0]])
+            return
         rows = deque(run.rows)
         before = len(self.tally.damaged)
         for frame in self.frames(run, skip=True):
@@ -87,9 +71,7 @@ class Reader:
                 yield rows.popleft(), self._convert(frame)
         if rows:
             start = self._table.start_packet(rows[0], back=_GROUPS_BACK)
-            if self._threads != 1:
-                self._threads = 1
-                self.close()
+            self.feed.use_one_thread()
             yield from self._images_again(Run(start, run.stop, tuple(rows)), before)
 
     def _images_again(self, run: Run, damaged_before: int) -> Iterator[tuple[int, Pixels]]:
@@ -118,57 +100,15 @@ class Reader:
 
     def frames(self, run: Run, skip: bool) -> Iterator[av.VideoFrame]:
         """Decode the packets of a run; `skip` passes over frames that are neither wanted nor referred to."""
-        stream = self._go_to(run.start)
-        context = stream.codec_context
+        decoder = self.feed.go_to(run.start)
         wanted = {int(self._table.packet[row]) for row in run.rows}
-        while self._next <= run.stop:
-            packet = next(self._packets, None)
+        while (number := self.feed.next) <= run.stop:
+            packet = self.feed.take()
             if packet is None:
                 break
-            context.skip_frame = "NONREF" if skip and self._next not in wanted else "DEFAULT"
-            self._next += 1
-            yield from decode_packet(packet, self.tally, self._next - 1)
-        yield from drain(stream, self.tally, self._next - 1)
-
-    def _go_to(self, number: int) -> VideoStream:
-        """Have packet `number` come next, and the decoder ready for a key frame."""
-        if self._container is None or self._stream is None or self._next > number:
-            self._open()
-        assert self._container is not None and self._stream is not None
-        self._stream.codec_context.flush_buffers()
-        if int(self._table.packet_bytes[self._next : number].sum()) > _SEEK_BYTES and not self._seek(number):
-            self._open()
-        while self._next < number and next(self._packets, None) is not None:
-            self._next += 1
-        return self._stream
-
-    def _open(self) -> None:
-        self.close()
-        self._container = open_container(self._path)
-        self._stream = video_stream(self._container, self._path)
-        self._stream.codec_context.thread_type = "AUTO"
-        self._stream.codec_context.thread_count = self._threads
-        self._packets = read_packets(self._container, self._stream)
-        self._next = 0
-
-    def _seek(self, number: int) -> bool:
-        """Jump to a packet, recognised by its times and size; False where the container cannot find it."""
-        assert self._container is not None and self._stream is not None
-        expected = (self._table.packet_pts[number], self._table.packet_dts[number], self._table.packet_bytes[number])
-        if NO_TIME in expected[:2]:
-            return False
-        try:
-            self._container.seek(int(expected[1]), stream=self._stream)
-        except (av.FFmpegError, OSError):
-            return False
-        packets = read_packets(self._container, self._stream)
-        for packet in packets:
-            if (packet.pts, packet.dts, packet.size) == expected:
-                self._packets, self._next = chain([packet], packets), number
-                return True
-            if packet.dts is not None and packet.dts > expected[1]:
-                break
-        return False
+            decoder.skip_frame = "NONREF" if skip and number not in wanted else "DEFAULT"
+            yield from decode_packet(packet, self.tally, number, decoder)
+        yield from drain(decoder, self.tally, self.feed.next - 1)
 
 
 def _in_order(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:

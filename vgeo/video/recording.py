@@ -58,4 +58,5 @@ class VideoSource:
         return words
 
     def close(self) -> None:
-        """Nothing is held open between calls."""
+        """Close the file."""
+        self._video.close()

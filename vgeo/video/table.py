@@ -59,15 +59,26 @@ class FrameTable:
         return int(self.keys[at]) if at >= 0 else 0
 
 
-def read_table(container: InputContainer, stream: VideoStream) -> FrameTable:
-    """Read all packets and tell when each frame is shown; `by_packets` is False when they do not say."""
+def read_table(
+    container: InputContainer, stream: VideoStream, keep_bytes: int = 0
+) -> tuple[FrameTable, list[av.Packet] | None]:
+    """Read all packets and tell when each frame is shown; `by_packets` is False when they do not say.
+
+    Returns the packets as well, unless they have more than `keep_bytes`.
+    """
+    kept: list[av.Packet] | None = []
+    hides = stream.codec_context.name == "vp8"
     time_base = stream.time_base or Fraction(1, 1000)
     found: list[tuple[int, int, int, bool, bool]] = []
     for packet in read_packets(container, stream):
         stamp = NO_TIME if packet.pts is None else packet.pts
         order = NO_TIME if packet.dts is None else packet.dts
-        shown = not packet.is_discard and not _is_hidden(stream, packet)
+        shown = not packet.is_discard and not (hides and _is_hidden(packet))
         found.append((stamp, order, packet.size, bool(packet.is_keyframe), shown))
+        if kept is not None:
+            kept.append(packet)
+            keep_bytes -= packet.size
+            kept = None if keep_bytes < 0 else kept
     packets = np.array(found, np.int64).reshape(-1, 5)
     pts, dts = packets[:, 0], packets[:, 1]
     numbers = np.flatnonzero(packets[:, 4])
@@ -76,7 +87,7 @@ def read_table(container: InputContainer, stream: VideoStream) -> FrameTable:
     if not clock_runs or (pts[numbers] == NO_TIME).any() or (np.diff(pts[numbers]) <= 0).any():
         numbers = numbers[:0]
     time_s = to_seconds(pts[numbers], time_base)
-    return FrameTable(
+    table = FrameTable(
         time_s=time_s,
         duration_s=_end_s(time_s, stream),
         pts=pts[numbers],
@@ -87,6 +98,7 @@ def read_table(container: InputContainer, stream: VideoStream) -> FrameTable:
         keys=np.flatnonzero(packets[:, 3]),
         time_base=time_base,
     )
+    return table, kept
 
 
 def read_table_by_decoding(
@@ -181,6 +193,6 @@ def _end_s(time_s: Floats, stream: Any) -> float:
     return float(1 / stream.average_rate) if stream.average_rate else 0.04
 
 
-def _is_hidden(stream: VideoStream, packet: av.Packet) -> bool:
+def _is_hidden(packet: av.Packet) -> bool:
     """True for VP8's alternate reference frames: packets with times of their own, never shown (RFC 6386, 9.1)."""
-    return stream.codec_context.name == "vp8" and packet.size > 0 and not bytes(packet)[0] >> 4 & 1
+    return packet.size > 0 and not bytes(packet)[0] >> 4 & 1
