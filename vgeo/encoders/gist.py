@@ -28,6 +28,7 @@ from vgeo.errors import UsageError
 if TYPE_CHECKING:
     from vgeo.device import Compute
 
+AT_A_TIME = 4  # frames: what is made of each on the way takes a megabyte and more, and leaves holes in the heap
 SIZE = 64  # working resolution, the whole frame squashed
 PAD = 8  # mirrored border, so that the Fourier transform sees no edge where the frame ends
 TINY = 8  # tiny image, 8 x 8 (Im2GPS: 16 x 16)
@@ -59,7 +60,8 @@ class Gist(Encoder):
     def __call__(self, frames_BHWC: Tensor) -> Tensor:
         """Describe RGB frames, uint8: [B, H, W, 3] -> [B, 624] float32."""
         with _one_thread():
-            return self._describe(frames_BHWC).to(self._device)
+            few = frames_BHWC.split(AT_A_TIME)
+            return torch.cat([self._describe(frames) for frames in few]).to(self._device)
 
     def _describe(self, frames_BHWC: Tensor) -> Tensor:
         small_BCSS = resize(frames_BHWC.cpu().permute(0, 3, 1, 2), (SIZE, SIZE), "bilinear").float() / 255
