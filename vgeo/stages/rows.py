@@ -40,24 +40,34 @@ def rows_of(
     Raises UsageError where the encoders' rows differ.
     """
     windows = common_windows(encoders)
-    return FrameRows(encoders) if windows is None else WindowRows(encoders, windows, promised_s, clip, wanted)
+    return (
+        FrameRows(encoders, len(promised_s))
+        if windows is None
+        else WindowRows(encoders, windows, promised_s, clip, wanted)
+    )
 
 
 class FrameRows:
-    """One row a frame."""
+    """One row a frame, in tables for as many as are promised: small ones to be joined would scatter over the memory."""
 
-    def __init__(self, encoders: Mapping[str, Encoder]) -> None:
-        self._encoders = encoders
-        self._tables: dict[str, list[Table]] = {name: [] for name in encoders}
+    def __init__(self, encoders: Mapping[str, Encoder], promised: int) -> None:
+        self._encoders, self._promised = encoders, promised
+        self._tables: dict[str, Table] = {}
         self._arrived = 0
 
     def add(self, images_BHWC: Tensor) -> None:
+        stop = self._arrived + len(images_BHWC)
         for name, encoder in self._encoders.items():
-            self._tables[name].append(encoder(images_BHWC).cpu().numpy())
-        self._arrived += len(images_BHWC)
+            found_BD = encoder(images_BHWC).cpu().numpy()
+            table_RD = self._tables.get(name)
+            if table_RD is None:
+                table_RD = self._tables[name] = np.empty((self._promised, found_BD.shape[1]), found_BD.dtype)
+            table_RD[self._arrived : stop] = found_BD
+        self._arrived = stop
 
     def finish(self) -> tuple[dict[str, Table], NDArray[np.int64], str]:
-        return _joined(self._tables), np.arange(self._arrived), ""
+        whole = {name: table_RD[: self._arrived] for name, table_RD in self._tables.items()}
+        return whole, np.arange(self._arrived), ""
 
 
 class WindowRows:
