@@ -1,8 +1,9 @@
 """Exact search by cells: only the keys of cells that can hold an answer are looked at.
 
 The k-th best score found in a query's most promising cell is a floor: a cell whose bound lies below it holds none of
-the k best. All others are opened, so the answer is proven, and it is what `exact.top_k` gives, ties and all. A query
-that would open too many is left to that search.
+the k best. All others are opened, so the answer is proven, and it is what `exact.top_k` gives, ties and all. Where
+the floor would open many, the next most promising cells are opened first, which raises it. A query that would open too
+many still is left to that search.
 
 A softmax over the gallery needs all keys, but far ones hardly: cells are opened until those that are not hold together,
 by their bounds, less than `FORGONE` of the best key's own probability. Where that takes too many, as with an
@@ -26,6 +27,8 @@ from vgeo.search.exact import Keys, Share, Spread, TopK, spread_of, top_k
 from vgeo.search.radius import BINS, bin_of, half_radius_km, near_chord2
 from vgeo.search.settle import in_order, scores_of, slack
 
+_NEXT = 8  # cells are opened next, by promise, for a higher floor,
+_MANY = 0.02  # where more of the keys than this would be opened
 _TOO_MANY = 0.25  # of the gallery's keys: then one product of everything is as fast
 FORGONE = 2.0**-22  # 2.4e-7: hardly ever does one of the six digits that are written change
 _QUERIES = 1024  # at once
@@ -80,21 +83,30 @@ class CellSearch:
     def _top_k(self, queries_NE: Tensor, k: int) -> TopK:
         bounds_NC, margin_N = self.cells.bounds(queries_NE), slack(queries_NE)
         hope_NC = bounds_NC - torch.linalg.vector_norm(queries_NE, dim=1)[:, None] * self.cells.left_C
-        first_N = hope_NC.masked_fill_(self._counts_C < k, -torch.inf).argmax(1)
-        everyone = torch.arange(len(queries_NE))
+        first_N1 = hope_NC.masked_fill(self._counts_C < k, -torch.inf).argmax(1, keepdim=True)
         floor_N = torch.full((len(queries_NE),), torch.inf)  # float32 scores below it are not among the k best
         hits = []
-        for cell, query_n, scores_nc in self._scored(queries_NE, everyone, first_N):
+        for cell, query_n, scores_nc in self._scored(queries_NE, torch.arange(len(queries_NE)), first_N1[:, 0]):
             if scores_nc.shape[1] >= k:
                 floor_N[query_n] = scores_nc.topk(k, dim=1).values[:, -1] - 2 * margin_N[query_n]
                 hits.append(self._hits(cell, query_n, scores_nc, floor_N))
-        open_NC = bounds_NC >= (floor_N + margin_N)[:, None]
-        open_NC[everyone, first_N] = False
-        opened_N = open_NC.float() @ self._counts_C.float() + self._counts_C[first_N]
+        done_NC = torch.zeros_like(bounds_NC, dtype=torch.bool).scatter_(1, first_N1, True)
+        open_NC = (bounds_NC >= (floor_N + margin_N)[:, None]) & ~done_NC
+        hard_n = (open_NC.float() @ self._counts_C.float() > _MANY * len(self.cells.row_G)).nonzero()[:, 0]
+        if len(hard_n):
+            next_nC = hope_NC[hard_n].masked_fill_(~open_NC[hard_n], -torch.inf)
+            hope_nM, cell_nM = next_nC.topk(min(_NEXT, len(self.cells)), dim=1)
+            at_P, place_P = (hope_nM > -torch.inf).nonzero(as_tuple=True)  # fewer may be left to open
+            query_P, cell_P = hard_n[at_P], cell_nM[at_P, place_P]
+            done_NC[query_P, cell_P] = True
+            hits += [self._hits(*one, floor_N) for one in self._scored(queries_NE, query_P, cell_P)]
+            floor_N = torch.maximum(floor_N, self._kth(hits, k, len(queries_NE)) - 2 * margin_N)
+            open_NC = (bounds_NC >= (floor_N + margin_N)[:, None]) & ~done_NC
+        opened_N = (open_NC | done_NC).float() @ self._counts_C.float()
         left_N = ~(opened_N <= self._most) | floor_N.isinf() | floor_N.isnan()
         open_NC[left_N] = False
-        for cell, query_n, scores_nc in self._scored(queries_NE, *open_NC.nonzero(as_tuple=True)):
-            hits.append(self._hits(cell, query_n, scores_nc, floor_N))
+        query_P, cell_P = open_NC.nonzero(as_tuple=True)
+        hits += [self._hits(*one, floor_N) for one in self._scored(queries_NE, query_P, cell_P)]
         self.best.add(opened_N, left_N)
         score_NK, row_NK = torch.empty(len(queries_NE), k), torch.empty(len(queries_NE), k, dtype=torch.int64)
         if bool(left_N.any()):
@@ -103,6 +115,15 @@ class CellSearch:
             found = self._settled(queries_NE, k, margin_N, left_N, hits)
             score_NK[~left_N], row_NK[~left_N] = found
         return TopK(score_NK, row_NK, None)
+
+    def _kth(self, hits: list[tuple[Tensor, Tensor, Tensor]], k: int, queries: int) -> Tensor:
+        """The k-th best float32 score of each query [N] among its hits; -inf where there are fewer."""
+        query_P, score_P, at_P = (torch.cat(parts) for parts in zip(*hits, strict=True))
+        order, starts = _ranked(query_P, score_P, at_P, queries)
+        enough_N = torch.bincount(query_P, minlength=queries) >= k
+        kth_N = torch.full((queries,), -torch.inf)
+        kth_N[enough_N] = score_P[order[starts[enough_N] + k - 1]]
+        return kth_N
 
     def _hits(self, cell: int, query_n: Tensor, scores_nc: Tensor, floor_N: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Query, float32 score and position among the cells' keys of all that reach the floor."""
@@ -114,11 +135,7 @@ class CellSearch:
     ) -> tuple[Tensor, Tensor]:
         """The k best of the hits of each query that is not left, by their settled scores."""
         query_P, score_P, at_P = (torch.cat(parts) for parts in zip(*hits, strict=True))
-        kept_P = ~left_N[query_P]
-        query_P, score_P, at_P = query_P[kept_P], score_P[kept_P], at_P[kept_P]
-        kth_N = torch.full((len(queries_NE),), torch.inf)
-        order, ends = _ranked(query_P, score_P, at_P, len(queries_NE))
-        kth_N[~left_N] = score_P[order[(ends + k - 1)[~left_N]]]
+        kth_N = self._kth(hits, k, len(queries_NE)).masked_fill_(left_N, torch.inf)
         kept_P = score_P >= (kth_N - 2 * margin_N)[query_P]
         query_P, at_P = query_P[kept_P], at_P[kept_P]
         score_P = scores_of(queries_NE, self.cells.keys_GE, query_P, at_P)
