@@ -11,7 +11,7 @@ The stages behind the command line are plain functions; the names below are load
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"
 
 if TYPE_CHECKING:
     from vgeo.formats.tracks import read_tracks
