@@ -63,6 +63,8 @@ def fork(
     """
     preload()
     out, err = folder / ".stdout", folder / ".stderr"
+    for path in (out, err):  # there, however early the fork is killed
+        path.touch()
     start = time.monotonic()
     child = os.fork()
     if child == 0:
