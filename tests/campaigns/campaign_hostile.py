@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import forks
-from smallworld import TRAIN
+from smallworld import HONEST
 from trials import Trial
 
 TITLE = "Hostile files"
@@ -28,11 +28,6 @@ PROMISE = (
 )
 
 _MOST_MB = 200.0  # more than the command takes of an honest file, or than one that does nothing
-HONEST = (
-    ("train", "features.h5", *TRAIN, "--epochs", "1", "-o", "out"),
-    ("localize", "features.h5", "-m", "nearest", "-g", "near.h5", "-o", "out.csv"),
-    ("precompute-features", "frames", "-e", "gist", "--device", "cpu", "-o", "out.h5"),
-)
 _LIMIT_S = 60.0
 FORBIDDEN = ("socket.connect", "socket.getaddrinfo", "socket.sendto", "os.system", "os.exec")
 SECRET = "canary-4711"  # what lies in the files outside, and may appear nowhere

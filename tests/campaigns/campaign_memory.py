@@ -1,7 +1,7 @@
 """Memory: clips of an hour beside clips of a minute, files that claim or pack more than there is, and little to begin with.
 
 Of a run, all processes together are counted, each page that they share once. Growth is what a run holds at its highest
-beyond a command that does nothing, started the same way.
+beyond what the same command takes of a small honest file, started the same way.
 """
 
 # ruff: noqa: E501  # a case a line
@@ -18,7 +18,7 @@ import av
 import forks
 from hostile_paths import _png
 from memory import Meter
-from smallworld import STEPS, make_world
+from smallworld import HONEST, STEPS, make_world
 from trials import Trial
 
 TITLE = "Memory"
@@ -55,9 +55,12 @@ def trials(scratch: Path, share: float) -> Iterator[Trial]:
             _film(scratch / f"{name}.mp4", minutes)
         for name, args in _CLIPS.items():
             yield _of_length(scratch, name, args)
-    idle = _peak(scratch, ("--version",))[1]
+    idle = {"": _peak(scratch, ("--version",))[1]}
+    for args in HONEST if share >= 1 else ():
+        idle[args[0]] = _peak(scratch, args)[1]
+        _remove([*scratch.glob("out*")])
     for large in LARGE if share >= 1 else LARGE[1:2]:
-        yield _of_size(scratch, large, idle)
+        yield _of_size(scratch, large, idle.get(large.args[0], idle[""]))
     for limit_mb in (150, 250, 400, 700) if share >= 1 else ():
         yield from _of_limit(scratch, limit_mb, whole=share >= 1)
 

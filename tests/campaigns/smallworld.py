@@ -30,6 +30,16 @@ STEPS: tuple[tuple[str, ...], ...] = (
     ("localize", "features.h5", "-m", "nearest", "-g", "near.h5", "-o", "tracks.geojson"),
 )
 
+# What commands take of small honest files: their libraries, beside which the memory of others is held.
+HONEST: tuple[tuple[str, ...], ...] = (
+    ("train", "features.h5", *TRAIN, "--epochs", "1", "-o", "out"),
+    ("localize", "features.h5", "-m", "nearest", "-g", "near.h5", "-o", "out.csv"),
+    ("precompute-features", "frames", "-e", "gist", "--device", "cpu", "-o", "out.h5"),
+    ("score-trajectory", "tracks.geojson", "--truth", "features.h5"),
+    ("extract-frames", "clips/v0.mp4", "--count", "1", "-o", "out"),
+    ("build-gallery", "points", "features.h5", "-o", "out.csv"),
+)
+
 
 def make_world(here: Path, steps: Sequence[Sequence[str]] = STEPS) -> None:
     """Fill the folder by these steps."""
