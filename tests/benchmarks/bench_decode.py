@@ -1,146 +1,177 @@
-"""Frames of a 40 s 720p H.264 clip (a key frame every 30) at 1 Hz, resized to 224 x 224: vgeo against other ways.
+"""Decoding chosen frames of 40 s clips of 720p, vgeo against other ways: `bench_decode.py [--rounds 5] [--json FILE]`.
 
-    python tests/benchmarks/bench_decode.py [--rounds 5]
-
-Prints medians of interleaved rounds, ratios against sequential PyAV, and how many frames are wrong: every frame carries
-its number as blocks. Twice: with wanted times on the key frames, and half a second after them.
+H.264 with a key frame every 30 frames; and at one frame a second, HEVC and VP9. Medians of interleaved rounds, and how
+many frames are wrong: every frame carries its number as blocks. vgeo decodes in a process of its own, as its users
+have it; "vgeo, here" is without.
 """
 
 import argparse
 import os
-import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import av
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from clipmaker import make_video, read_number
+sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
+from clipmaker import make_video, read_number  # noqa: E402
+from decoders import (  # noqa: E402
+    Way,
+    available,
+    named,
+    with_decord,
+    with_ffmpeg,
+    with_pyav,
+    with_pyav_seeks,
+    with_torchcodec,
+    with_vgeo,
+    with_vgeo_here,
+)
+from rows import Row, write_rows  # noqa: E402
 
-from vgeo.video.decode import Video
-from vgeo.video.pixels import Shape
-from vgeo.video.sampling import Sampling
+from vgeo.video.children import CHILDREN  # noqa: E402
 
-SECONDS, RATE, SIDE = 40, 30, 224
-Images = list[np.ndarray]
-
-
-def with_vgeo(path: Path, start_s: float) -> Images:
-    video = Video(path)
-    rows = Sampling(rate_hz=1, start_s=start_s).rows(video.table.time_s, video.table.duration_s)
-    return [image for _, image in video.images(rows.tolist(), Shape(SIDE, square=True))]
-
-
-def with_pyav(path: Path, start_s: float) -> Images:
-    wanted = {round((start_s + second) * RATE) for second in range(SECONDS)}
-    images = []
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        for frame in container.decode(stream):
-            if round(frame.time * RATE) in wanted:
-                small = frame.reformat(SIDE, SIDE, "rgb24", interpolation="BICUBIC")
-                images.append(small.to_ndarray())
-    return images
+SECONDS, RATE, SIZE, SIDE = 40, 30, (1280, 720), 224
+FRAMES = SECONDS * RATE
+SMALL = {"vgeo": with_vgeo, "vgeo, here": with_vgeo_here, "decord": with_decord, "torchcodec": with_torchcodec,
+         "ffmpeg": with_ffmpeg, "PyAV in order": with_pyav, "PyAV, a seek a frame": with_pyav_seeks}  # fmt: skip
+LARGE = {name: way for name, way in SMALL.items() if not name.startswith("PyAV")}
+H264 = {"g": str(RATE), "sc_threshold": "0", "bf": "3", "preset": "veryfast", "crf": "23"}
+HEVC = {"preset": "ultrafast", "x265-params": f"keyint={RATE}:min-keyint={RATE}:log-level=none"}
+VP9 = {"g": str(RATE), "deadline": "realtime", "cpu-used": "8", "b": "2M"}
 
 
-def with_pyav_seeks(path: Path, start_s: float) -> Images:
-    images = []
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        for second in range(SECONDS):
-            moment_s = start_s + second
-            container.seek(int(moment_s / stream.time_base), stream=stream)
-            frame = next(f for f in container.decode(stream) if f.time >= moment_s - 1e-6)
-            images.append(frame.reformat(SIDE, SIDE, "rgb24", interpolation="BICUBIC").to_ndarray())
-    return images
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Which frames of which clip are wanted, and how large."""
+
+    step: str
+    clip: str
+    numbers: Sequence[int]
+    side: int | None
+    ways: dict[str, Way]
+    rounds: int
 
 
-def with_decord(path: Path, start_s: float) -> Images:
-    import decord
+@dataclass(slots=True)
+class Took:
+    """What one way took, a value a round."""
 
-    reader = decord.VideoReader(str(path), width=SIDE, height=SIDE)
-    return list(reader.get_batch([round((start_s + s) * RATE) for s in range(SECONDS)]).asnumpy())
+    wall_s: list[float] = field(default_factory=list)
+    cpu_s: list[float] = field(default_factory=list)
+    wrong: int = 0
 
-
-def with_torchcodec(path: Path, start_s: float) -> Images:
-    from torchcodec.decoders import VideoDecoder
-    from torchcodec.transforms import Resize
-
-    decoder = VideoDecoder(str(path), transforms=[Resize((SIDE, SIDE))])
-    batch = decoder.get_frames_played_at([start_s + s for s in range(SECONDS)])
-    return [frame.permute(1, 2, 0).numpy() for frame in batch.data]
+    def medians(self) -> tuple[float, float]:
+        """Wall and processor time."""
+        return statistics.median(self.wall_s), statistics.median(self.cpu_s)
 
 
-def with_ffmpeg(path: Path, start_s: float) -> Images:
-    chosen = f"select=eq(mod(n-{round(start_s * RATE)}\\,{RATE})\\,0),scale={SIDE}:{SIDE}:flags=bicubic"
-    words = ["ffmpeg", "-v", "error", "-i", str(path), "-vf", chosen, "-fps_mode", "passthrough"]
-    raw = subprocess.run([*words, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"], capture_output=True, check=True).stdout
-    return list(np.frombuffer(raw, np.uint8).reshape(-1, SIDE, SIDE, 3))
+def tasks(rounds: int) -> Iterator[Task]:
+    on_keys, between = range(0, FRAMES, RATE), range(RATE // 2, FRAMES, RATE)
+    uniform = range(FRAMES // 32, FRAMES, FRAMES // 16)
+    yield Task("decode at 1 fps, on key frames", "h264.mp4", on_keys, SIDE, SMALL, rounds)
+    yield Task("decode at 1 fps, between key frames", "h264.mp4", between, SIDE, SMALL, rounds)
+    yield Task("decode 16 uniform frames", "h264.mp4", uniform, SIDE, SMALL, rounds)
+    yield Task("decode all frames", "h264.mp4", range(FRAMES), SIDE, LARGE, (rounds + 1) // 2)
+    yield Task("decode all frames, as large as stored", "h264.mp4", range(FRAMES), None, LARGE, (rounds + 1) // 2)
+    for clip in ("hevc.mp4", "vp9.webm"):
+        yield Task(f"decode at 1 fps, {clip[:-4].rstrip('.').upper()}", clip, between, SIDE, LARGE, (rounds + 1) // 2)
 
 
-WAYS: dict[str, Callable[[Path, float], Images]] = {
-    "PyAV sequential": with_pyav,
-    "PyAV, a seek a frame": with_pyav_seeks,
-    "vgeo": with_vgeo,
-    "decord": with_decord,
-    "torchcodec": with_torchcodec,
-    "ffmpeg": with_ffmpeg,
-}
+def make_clips(folder: Path) -> None:
+    make_video(folder / "h264.mp4", frames=FRAMES, options=H264, size=SIZE, noise=2)
+    for name, codec, options in (("hevc.mp4", "libx265", HEVC), ("vp9.webm", "libvpx-vp9", VP9)):
+        if codec in av.codecs_available:
+            encode_anew(folder / "h264.mp4", folder / name, codec, options)
 
 
-def available() -> dict[str, Callable[[Path, float], Images]]:
-    import importlib.util
-
-    there = {name for name in ("decord", "torchcodec") if importlib.util.find_spec(name)}
-    there |= {"ffmpeg"} if shutil.which("ffmpeg") else set()
-    return {name: way for name, way in WAYS.items() if name in there or name[0] in "Pv"}
+def encode_anew(source: Path, target: Path, codec: str, options: dict[str, str]) -> None:
+    with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
+        stream = writer.add_stream(codec, rate=RATE, options=options)
+        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+        for frame in reader.decode(video=0):
+            frame.pict_type = av.video.frame.PictureType.NONE
+            writer.mux(stream.encode(frame))
+        writer.mux(stream.encode(None))
 
 
 def cpu_s() -> float:
-    """Processor time of this process and of those that it ran and awaited."""
-    return sum(os.times()[:4])
+    """Processor time of this process, of those that it ran and awaited, and of those that decode for it."""
+    waiting = [child.pid for child in CHILDREN._idle]
+    return sum(os.times()[:4]) + sum(time.clock_gettime(~pid << 3 | 2) for pid in waiting)  # see clock_getcpuclockid(3)
+
+
+def measure(task: Task, path: Path) -> dict[str, Took]:
+    took = {name: Took() for name in available(task.ways)}
+    scale = [(side if task.side is None else task.side) / side for side in SIZE]
+    right, low = round(136 * scale[0]), round(56 * scale[1])  # where the number is
+    for turn in range(task.rounds + 1):
+        for name, figures in list(took.items()):
+            began, began_cpu = time.perf_counter(), cpu_s()
+            try:
+                corners = [image[:low, :right].copy() for image in task.ways[name](path, task.numbers, task.side)]
+            except Exception as error:  # whatever a library raises
+                print(f"{name} cannot: {str(error).splitlines()[-1][:120]}")
+                del took[name]
+                continue
+            wall, cpu = time.perf_counter() - began, cpu_s() - began_cpu
+            if turn:  # the first round warms up: libraries are imported, the process that decodes is started
+                figures.wall_s.append(wall)
+                figures.cpu_s.append(cpu)
+            figures.wrong = count_wrong(corners, task)
+    return took
+
+
+def count_wrong(corners: Sequence[np.ndarray], task: Task) -> int:
+    source = (136, 56)
+    numbers = [read_number(corner, source=source) for corner in corners]
+    pairs = zip(numbers, task.numbers, strict=False)
+    return sum(number != wanted % 1024 for number, wanted in pairs) + abs(len(numbers) - len(task.numbers))
+
+
+def rows_of(step: str, took: dict[str, Took]) -> Iterator[Row]:
+    wall, cpu = took["vgeo"].medians()
+    here = took["vgeo, here"].medians()[1]
+    for name, goal in (("torchcodec", "<= 0.6"), ("decord", "<= 1"), ("ffmpeg", "")):
+        if name not in took:
+            continue
+        other_wall, other_cpu = took[name].medians()
+        note = f"{took[name].wrong} of its frames are wrong" if took[name].wrong else ""
+        if name == "torchcodec":
+            note = f"without a process of its own {here / other_cpu:.2f}; " + note
+        figures = f"{cpu:.2f}, {other_cpu:.2f} s"
+        yield Row(step, f"{named(name)}, CPU", cpu / other_cpu, goal, figures=figures, note=note.rstrip("; "))
+        if name == "decord":
+            yield Row(step, f"{named(name)}, wall", wall / other_wall, goal, figures=f"{wall:.2f}, {other_wall:.2f} s")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--only", default="", help="steps whose name has this")
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
-        options = {"g": str(RATE), "sc_threshold": "0", "bf": "3", "preset": "veryfast", "crf": "23"}
-        path = make_video(Path(folder) / "clip.mp4", frames=SECONDS * RATE, options=options, size=(1280, 720), noise=2)
-        print(f"{SECONDS} s, 1280 x 720, {path.stat().st_size / 1e6:.1f} MB, {SECONDS} frames wanted, {rounds} rounds")
-        for start_s in (0.0, 0.5):
-            compare(path, start_s, rounds)
-
-
-def compare(path: Path, start_s: float, rounds: int) -> None:
-    ways = available()
-    wall: dict[str, list[float]] = {name: [] for name in ways}
-    cpu: dict[str, list[float]] = {name: [] for name in ways}
-    wrong: dict[str, int] = {}
-    expected = [round((start_s + second) * RATE) % 1024 for second in range(SECONDS)]
-    for _ in range(rounds):
-        for name, way in ways.items():
-            began, began_cpu = time.perf_counter(), cpu_s()
-            images = way(path, start_s)
-            wall[name].append(time.perf_counter() - began)
-            cpu[name].append(cpu_s() - began_cpu)
-            numbers = [read_number(image, source=(1280, 720)) for image in images]
-            wrong[name] = sum(a != b for a, b in zip(numbers, expected, strict=False)) + abs(len(numbers) - SECONDS)
-    base_wall, base_cpu = (statistics.median(times["PyAV sequential"]) for times in (wall, cpu))
-    print(f"\nwanted times {start_s} s after the key frames\n{'':22} wall s  ratio   CPU s  ratio  wrong")
-    for name in ways:
-        took, used = statistics.median(wall[name]), statistics.median(cpu[name])
-        ratios = f"{took:6.2f} {took / base_wall:6.2f}  {used:6.2f} {used / base_cpu:6.2f}"
-        print(f"{name:22} {ratios}  {wrong[name]:5d}")
+        make_clips(Path(folder))
+        for task in tasks(given.rounds):
+            path = Path(folder) / task.clip
+            if given.only not in task.step or not path.exists():
+                continue
+            took = measure(task, path)
+            print(f"\n{task.step} ({path.stat().st_size / 1e6:.1f} MB)\n{'':22} wall s   CPU s  wrong")
+            for name, figures in took.items():
+                print(
+                    f"{name:22} {figures.medians()[0]:6.2f}  {figures.medians()[1]:6.2f}  {figures.wrong:5d}",
+                    flush=True,
+                )
+            rows += rows_of(task.step, took)
+    write_rows(given.json, rows)
 
 
 if __name__ == "__main__":

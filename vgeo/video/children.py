@@ -276,10 +276,21 @@ def memory_for_each() -> int:
 
 
 def _environment() -> dict[str, str]:
-    """This process's environment and path. Nothing in it multiplies matrices, so it needs no threads for that."""
+    """This process's environment and path.
+
+    Nothing there multiplies matrices, so it needs no threads for that. glibc would give the memory of each large image
+    back to the kernel and ask for it again for the next, which costs more than converting the image.
+    """
     homes = [str(Path(str(module.__file__)).parents[1]) for module in (vgeo, np)]
     path = os.pathsep.join(dict.fromkeys([*homes, *(os.path.abspath(folder) for folder in sys.path if folder)]))
-    return {**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    return {
+        **os.environ,
+        "PYTHONPATH": path,
+        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+        "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),  # the most that glibc takes
+        "MALLOC_TRIM_THRESHOLD_": str(64 * 2**20),  # two frames of 4K
+    }
 
 
 CHILDREN = Children()
