@@ -109,7 +109,7 @@ def test_a_process_serves_clip_after_clip_and_nothing_is_left(barcode_video: Mak
         if turn == 1:
             before = handles()
     assert len(pids) == 1
-    assert handles() == before
+    assert handles() <= before
 
 
 def test_broken_clips_leave_nothing(barcode_video: Maker, tmp_path: Path, children: Children) -> None:

@@ -113,6 +113,9 @@ class ExactGallery:
                 within_km=within_km,
             )
         probability_TK = torch.exp(self._scale * score_TK.double() - log_total_T[:, None]).clamp(max=1)
+        # The answer lies within any distance of itself; its score is settled in float64, the sum's are float32 products.
+        least_T = probability_TK[:, 0].to(spread.confidence_N)
+        spread = spread._replace(confidence_N=torch.maximum(spread.confidence_N, least_T))
         index, probability = index_TK.cpu().numpy(), probability_TK.cpu().numpy()
         return Answers(self.gallery.latlon_deg[index[:, :k]], probability[:, :k], spread, index, probability)
 
