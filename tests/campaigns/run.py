@@ -56,7 +56,7 @@ def run(name: str, share: float, log: Path) -> tuple[list[Trial], float]:
     return made, time.monotonic() - start
 
 
-def part(name: str, trials: list[Trial], seconds: float) -> str:
+def part(name: str, trials: list[Trial], seconds: float, share: float = 1.0) -> str:
     """A campaign's part of the page."""
     campaign = load(name)
     held, all_ = Counter(trial.kind for trial in trials if trial.ok), Counter(trial.kind for trial in trials)
@@ -68,7 +68,8 @@ def part(name: str, trials: list[Trial], seconds: float) -> str:
     summarize = getattr(campaign, "report", None)
     if summarize is not None:
         lines += [summarize(trials).strip(), ""]
-    lines.append(f"{seconds:.0f} s, {_machine()}.")
+    whole = "" if share >= 1 else f"A share of {share:g}, not the whole campaign. "
+    lines.append(f"{whole}{seconds:.0f} s, {_machine()}.")
     return "\n".join(lines) + "\n"
 
 
@@ -90,7 +91,7 @@ def main() -> int:
     for name in chosen.names or names():
         trials, seconds = run(name, chosen.share, chosen.log)
         failed += sum(not trial.ok for trial in trials)
-        text = part(name, trials, seconds)
+        text = part(name, trials, seconds, chosen.share)
         if chosen.out == "-":
             print(text)
         else:  # after each campaign: hours of them are not lost with the last one

@@ -52,5 +52,6 @@ def test_a_trial_that_does_not_hold_is_said(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(run, "load", lambda name: Broken)
     trials, seconds = run.run("broken", 1.0, tmp_path / "log.jsonl")
     text = run.part("broken", trials, seconds)
-    assert "| kind | 2 | 1 |" in text and "second: was lost" in text
+    assert "| kind | 2 | 1 |" in text and "second: was lost" in text and "not the whole" not in text
+    assert "A share of 0.5, not the whole campaign." in run.part("broken", trials, seconds, 0.5)
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 2
