@@ -113,7 +113,7 @@ class ExactGallery:
                 within_km=within_km,
             )
         probability_TK = torch.exp(self._scale * score_TK.double() - log_total_T[:, None]).clamp(max=1)
-        # The answer lies within any distance of itself; its score is settled in float64, the sum's are float32 products.
+        # The answer lies within any distance of itself, and its score is settled in float64, unlike the sum's products.
         least_T = probability_TK[:, 0].to(spread.confidence_N)
         spread = spread._replace(confidence_N=torch.maximum(spread.confidence_N, least_T))
         index, probability = index_TK.cpu().numpy(), probability_TK.cpu().numpy()
