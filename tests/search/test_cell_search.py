@@ -93,7 +93,8 @@ def test_the_probability_is_that_of_the_whole_gallery(scale: float) -> None:
     assert found.log_total_N is not None
     whole = exact.probability_mass(queries, keys, latlon, found.index_NK[:, 0], found.log_total_N, scale=scale)
     total = torch.logsumexp(scale * queries.double() @ keys.double().T, 1)
-    assert torch.allclose(said.log_total_N, total, rtol=0, atol=max(2e-5, 3e-7 * scale))  # of float32 scores
+    # Scores of unit vectors of 48 numbers in float32 are off by some 2e-7, whatever the weights drawn.
+    assert torch.allclose(said.log_total_N, total, rtol=0, atol=2e-7 * scale)
     assert torch.allclose(said.spread.confidence_N, whole.confidence_N, rtol=4e-5)
     assert torch.equal(said.spread.radius_km_N, whole.radius_km_N)
     assert search.totals.queries == 80

@@ -22,7 +22,7 @@ def towns(count: int, seed: int = 0) -> np.ndarray:
 
 def encoded(latlon: np.ndarray) -> torch.Tensor:
     with torch.no_grad(), torch.random.fork_rng():
-        torch.manual_seed(3)
+        torch.manual_seed(0)
         encoder = LocationEncoder((16, 256), fourier=32, width=64, depth=1, dim=48)
         return F.normalize(encoder(torch.from_numpy(latlon)), dim=1)
 

@@ -108,13 +108,13 @@ def test_equal_names_in_two_tars_get_ids_of_their_own(tmp_path: Path) -> None:
 
 
 def test_names_do_not_lead_out_and_links_are_not_followed(tmp_path: Path, video: bytes) -> None:
-    tar = make_tar(tmp_path / "t.tar", {"../../up.mp4": video, "/root/abs.png": picture(1)})
+    tar = make_tar(tmp_path / "t.tar", {"../../up.mp4": video, "/outside/abs.png": picture(1)})
     with tarfile.open(tar, "a") as more:
         link = tarfile.TarInfo("secret.png")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         more.addfile(link)
     clips = find_clips([tar])
-    assert sorted(clip.video_id for clip in clips) == ["root", "up"]
+    assert sorted(clip.video_id for clip in clips) == ["outside", "up"]
     for clip in clips:
         with open_clip(clip, Sampling(count=1)) as opened:
             assert len(list(opened)) == 1

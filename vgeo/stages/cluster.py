@@ -8,7 +8,6 @@ Files are read by the workers themselves, which go to the folder that we are in:
 import logging
 import os
 import shutil
-import socket
 import tempfile
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -17,17 +16,14 @@ from types import TracebackType
 from typing import Any, Protocol, Self, cast
 
 from vgeo import __version__
-from vgeo.errors import FormatError, MissingModelError, ServerError, SettingError, VgeoError, first_line
+from vgeo.errors import FormatError, ServerError, SettingError, VgeoError, first_line
+from vgeo.stages.ray_cluster import LOCAL, connect, shares
 
 log = logging.getLogger(__name__)
 
-CPUS_A_WORKER = 4  # of a cluster without GPUs: an encoder gains little from more, and each worker holds the model
 ITEMS_A_WORKER = 2  # one that is worked on, and one that is being decoded meanwhile
 MOST_LOSSES = 3  # of workers, with one item or while loading, before it is given up
 WAIT_S = 30.0
-CONNECT_S = 5.0
-LOCAL = "local"
-_ADVICE = "start one with 'ray start --head', or use --ray local"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,18 +107,21 @@ class Cluster:
     """
 
     def __init__(self, where: Where, make: Callable[[Where], Work], items: int) -> None:
+        # Ray's sockets lie in this folder, and their paths may have 107 bytes: $TMPDIR can be too long.
         self._temporary = tempfile.mkdtemp(prefix="vgeo-ray-", dir="/tmp") if where.address == LOCAL else ""
-        self._ray = _connect(where.address, self._temporary)
-        self._make, self._where = self._ray.put(make), where
-        self._gpus, self._cpus, most = _shares(self._ray, where.device != "cpu")
-        self._class = self._ray.remote(max_restarts=0, concurrency_groups={"ahead": 1})(_Worker)
-        self._busy: dict[Any, list[Any]] = {}  # worker -> what it works on; None while it loads
+        self._ray: Any = None
+        self._where = where
+        self._busy: dict[Any, list[Any]] = {}  # worker -> what it works on; nothing while it loads
         self._running: dict[Any, tuple[Any, Any]] = {}  # promise -> worker, item or None for loading
         self._ready: set[Any] = set()
         self._waiting, self._losses = deque[Any](), Counter[Any]()
         self._facts: Any = None
         self._lost_loading = 0
         try:
+            self._ray = connect(where.address, self._temporary)
+            self._make = self._ray.put(make)
+            self._gpus, self._cpus, most = shares(self._ray, where.device != "cpu")
+            self._class = self._ray.remote(max_restarts=0, concurrency_groups={"ahead": 1})(_Worker)
             for _ in range(max(1, min(most, items))):
                 self._start()
             while not self._ready:  # the first that is loaded is enough to begin
@@ -155,7 +154,8 @@ class Cluster:
         for worker in self._busy:
             self._ray.kill(worker)
         self._busy, self._running = {}, {}
-        self._ray.shutdown()
+        if self._ray is not None:
+            self._ray.shutdown()
         if self._temporary:
             shutil.rmtree(self._temporary, ignore_errors=True)
 
@@ -259,47 +259,3 @@ class Cluster:
 
 def _name(item: Any) -> str:
     return str(getattr(item, "name", item))
-
-
-def _connect(address: str, temporary: str) -> Any:
-    """Join a cluster, or start one. Raises MissingModelError, ServerError."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # CPU workers keep seeing what they saw
-    try:
-        import ray
-        import ray._private.worker as driver
-        import ray.exceptions
-    except ImportError as error:
-        raise MissingModelError("--ray: Ray is not installed; pip install 'vgeo[ray]'") from error
-    _check_answers(address)
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    # Ray prints the cluster's errors on stdout, which is ours for data, and offers no switch: they go to our log.
-    driver.print_to_stdstream = lambda data, **_: log.debug("ray: %s", " ".join(data["lines"]))
-    own: dict[str, Any] = {"include_dashboard": False, "_temp_dir": temporary} if address == LOCAL else {}
-    try:
-        ray.init(address=address, log_to_driver=False, configure_logging=False, **own)
-    except (ConnectionError, RuntimeError, ValueError, OSError, AssertionError) as error:
-        raise ServerError(f"--ray {address}: no Ray cluster answers ({first_line(error)}); {_ADVICE}") from error
-    return ray
-
-
-def _check_answers(address: str) -> None:
-    """Raise ServerError where nothing listens at host:port; Ray itself would try for minutes."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not colon or not port.isdecimal():
-        return
-    try:
-        socket.create_connection((host, int(port)), CONNECT_S).close()
-    except (OSError, OverflowError) as error:
-        raise ServerError(f"--ray {address}: nothing answers there ({first_line(error)}); {_ADVICE}") from error
-
-
-def _shares(ray: Any, gpus: bool) -> tuple[int, int, int]:
-    """How many GPUs and CPUs a worker gets, and how many workers there may be."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    with_gpu = [node for node in nodes if node.get("GPU", 0) >= 1]
-    if gpus and with_gpu:
-        count = sum(int(node["GPU"]) for node in with_gpu)
-        return 1, max(1, min(int(node.get("CPU", 1) // node["GPU"]) for node in with_gpu)), count
-    cpus = max(1, min(CPUS_A_WORKER, *(int(node["CPU"]) for node in nodes if node.get("CPU", 0) >= 1), CPUS_A_WORKER))
-    return 0, cpus, max(1, sum(int(node.get("CPU", 0)) // cpus for node in nodes))

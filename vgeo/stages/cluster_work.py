@@ -75,7 +75,7 @@ class Encoding:
 
 
 class ClusterEyes:
-    """Encoders of a cluster's workers, in place of `Eyes`; clips come as they are done. A context."""
+    """Encoders of a cluster's workers, in place of `Eyes`; clips come as they are done."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
